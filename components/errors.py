@@ -1,0 +1,73 @@
+"""Errors that a user can meet: one line of cause, one line of fix, one exit code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_PUSHED = 0
+EXIT_CRASH = 1  # a fault of ours: no other code describes it
+EXIT_USAGE = 2
+EXIT_DATA = 3
+EXIT_TRAINING = 4
+EXIT_SERVING = 5
+EXIT_REFUSED = 10
+EXIT_INTERRUPTED = 130
+
+
+class SlimWorksError(Exception):
+    """Base of the errors shown to users without a traceback.
+
+    Attributes:
+        cause: What is wrong, with the value or file that is wrong.
+        fix: What to do or to type.
+        exit_code: Process exit code that the command line ends with.
+    """
+
+    exit_code = EXIT_CRASH
+
+    def __init__(self, cause: str, fix: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.cause} {self.fix}"
+
+    def __reduce__(self) -> tuple[type[SlimWorksError], tuple[str, str]]:
+        return type(self), (self.cause, self.fix)
+
+
+class ConfigError(SlimWorksError):
+    """Wrong command line or configuration."""
+
+    exit_code = EXIT_USAGE
+
+
+class DataError(SlimWorksError):
+    """The user's images or manifests cannot be used."""
+
+    exit_code = EXIT_DATA
+
+
+class TrainingError(SlimWorksError):
+    """Training cannot start or cannot go on."""
+
+    exit_code = EXIT_TRAINING
+
+
+class ServingError(SlimWorksError):
+    """The served model does not answer, or answers something else."""
+
+    exit_code = EXIT_SERVING
+
+
+ERRORS: dict[str, type[SlimWorksError]] = {
+    error.__name__: error for error in (ConfigError, DataError, TrainingError, ServingError)
+}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns " Did you mean X?" for the known name closest to `name`, or an empty string."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {matches[0]!r}?" if matches else ""

@@ -1,0 +1,234 @@
+"""Runs an exported model over one split and writes the predictions file."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from slimworks.components import contracts, files
+from slimworks.components.errors import DataError
+from slimworks.components.evaluator import metrics
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_LOGGER = logging.getLogger(__name__)
+
+# 1,024 rows of 1,000 classes are 8 MB: what a reader holds at a time.
+ROWS_PER_GROUP = 1_024
+
+SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("filename", pa.string()),
+        ("group", pa.string()),
+        ("class_index", pa.int64()),
+        ("predicted_index", pa.int64()),
+        ("probabilities", pa.list_(pa.float32())),
+        ("logits", pa.list_(pa.float32())),
+    ]
+)
+
+Batch = dict[str, np.ndarray]
+# images: [N] object of bytes -> (logits, probabilities), both [N, C] float32
+Model = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def predict_split(
+    saved_model_dir: str | os.PathLike[str],
+    examples_dir: str | os.PathLike[str],
+    split: str,
+    output_path: str | os.PathLike[str],
+    batch_size: int,
+) -> int:
+    """Predicts every example of a split exactly once, in shard order.
+
+    Writes one row per example with the columns `contracts.PREDICTION_COLUMNS`, in row groups;
+    `output_path` appears only when it is complete. A row with a probability that is NaN or
+    infinite gets the predicted_index -1.
+
+    Returns:
+        Number of rows.
+
+    Raises:
+        DataError: No shard, no `evaluate` signature, an image that the model cannot decode, or
+            outputs of another shape than [N, C].
+    """
+    batches = _read_batches(contracts.split_files(examples_dir, split), batch_size)
+    model = load_model(saved_model_dir)
+    num_rows = 0
+    with _new_parquet(Path(output_path)) as writer:
+        for table in _grouped(_predict(model, batch, saved_model_dir) for batch in batches):
+            writer.write_table(table, row_group_size=ROWS_PER_GROUP)
+            num_rows += table.num_rows
+    _LOGGER.info("predicted %d examples of split %s: %s", num_rows, split, output_path)
+    return num_rows
+
+
+def load_model(saved_model_dir: str | os.PathLike[str]) -> Model:
+    """Loads a SavedModel and returns its `evaluate` signature over numpy arrays.
+
+    Raises:
+        DataError: There is no SavedModel, or it has no such signature.
+    """
+    import tensorflow as tf
+
+    if not (Path(saved_model_dir) / "saved_model.pb").is_file():
+        raise DataError(
+            f"{saved_model_dir} holds no SavedModel.",
+            "Give a model folder written by `slimworks train` or `slimworks export`.",
+        )
+    loaded = tf.saved_model.load(str(saved_model_dir))
+    signature = loaded.signatures.get(contracts.SIGNATURE_EVALUATE)
+    if signature is None:
+        raise DataError(
+            f"{saved_model_dir} has no signature {contracts.SIGNATURE_EVALUATE!r} "
+            f"(it has: {', '.join(sorted(loaded.signatures)) or 'none'}).",
+            "Export the model again with `slimworks export`.",
+        )
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        outputs = signature(images=tf.constant(images, tf.string))
+        return outputs["logits"].numpy(), outputs["probabilities"].numpy()
+
+    run.keep_alive = loaded  # type: ignore[attr-defined]  # a signature does not own its variables
+    return run
+
+
+def read_row_groups(
+    predictions_path: str | os.PathLike[str], columns: list[str] | None = None
+) -> Iterator[Batch]:
+    """Yields the row groups of a predictions file as arrays.
+
+    Texts come as [N] object, indices as [N] int64, probabilities and logits as [N, C] float32.
+    """
+    with parquet.ParquetFile(str(predictions_path)) as source:
+        for group in range(source.num_row_groups):
+            yield arrays_of(source.read_row_group(group, columns=columns))
+
+
+def arrays_of(table: pa.Table) -> Batch:
+    """Arrays of a predictions table, lists of equal length as one matrix."""
+    arrays = {}
+    for name in table.column_names:
+        column = table.column(name).combine_chunks()
+        if pa.types.is_list(column.type):
+            values = column.flatten().to_numpy(zero_copy_only=False)
+            arrays[name] = values.reshape(table.num_rows, -1)
+        else:
+            arrays[name] = column.to_numpy(zero_copy_only=False)
+    return arrays
+
+
+def _read_batches(shards: list[str], batch_size: int) -> Iterator[Batch]:
+    import tensorflow as tf
+
+    features = {
+        contracts.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string),
+        contracts.IMAGE_ID: tf.io.FixedLenFeature([], tf.string),
+        contracts.IMAGE_FILENAME: tf.io.FixedLenFeature([], tf.string, ""),
+        contracts.IMAGE_GROUP: tf.io.FixedLenFeature([], tf.string, ""),
+        contracts.CLASS_INDEX: tf.io.FixedLenFeature([], tf.int64),
+    }
+
+    def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        return tf.io.parse_example(serialized, features)
+
+    dataset = tf.data.TFRecordDataset(shards).batch(batch_size).map(parse)
+    # One batch ahead: reading overlaps the model, and no more than two batches are in memory.
+    yield from dataset.prefetch(1).as_numpy_iterator()
+
+
+def _predict(model: Model, batch: Batch, saved_model_dir: Any) -> pa.Table:
+    images = batch[contracts.IMAGE_ENCODED]
+    logits, probabilities = _call(model, batch, saved_model_dir)
+    for name, value in (("logits", logits), ("probabilities", probabilities)):
+        if value.ndim != 2 or len(value) != len(images):
+            raise DataError(
+                f"Output {name} of {saved_model_dir} has shape {list(value.shape)} for "
+                f"{len(images)} images, expected [N, C].",
+                "Export the model again with `slimworks export`.",
+            )
+    columns = [
+        _texts(batch[contracts.IMAGE_ID]),
+        _texts(batch[contracts.IMAGE_FILENAME]),
+        _texts(batch[contracts.IMAGE_GROUP]),
+        pa.array(batch[contracts.CLASS_INDEX], pa.int64()),
+        pa.array(metrics.predicted_indices(probabilities), pa.int64()),
+        _lists(probabilities),
+        _lists(logits),
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def _call(model: Model, batch: Batch, saved_model_dir: Any) -> tuple[np.ndarray, np.ndarray]:
+    import tensorflow as tf
+
+    images = batch[contracts.IMAGE_ENCODED]
+    try:
+        return model(images)
+    except tf.errors.InvalidArgumentError as error:
+        for image, filename in zip(images, batch[contracts.IMAGE_FILENAME], strict=True):
+            try:
+                model(np.array([image], object))
+            except tf.errors.InvalidArgumentError:
+                raise DataError(
+                    f"{filename.decode()} cannot be read by the model {saved_model_dir}: "
+                    f"{str(error.message).splitlines()[0]}.",
+                    "Run `slimworks ingest` again, or export the model with this version.",
+                ) from error
+        raise
+
+
+def _texts(values: np.ndarray) -> pa.Array:
+    # A file name need not be UTF-8 on Linux; the row must not be lost for it.
+    return pa.array([value.decode("utf-8", "replace") for value in values], pa.string())
+
+
+def _lists(matrix: np.ndarray) -> pa.Array:
+    rows, width = matrix.shape
+    offsets = np.arange(0, (rows + 1) * width, width, dtype=np.int32)
+    values = pa.array(np.ascontiguousarray(matrix, np.float32).ravel(), pa.float32())
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
+
+
+def _grouped(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    pending: list[pa.Table] = []
+    for table in tables:
+        pending.append(table)
+        if sum(part.num_rows for part in pending) >= ROWS_PER_GROUP:
+            yield pa.concat_tables(pending)
+            pending = []
+    if pending:
+        yield pa.concat_tables(pending)
+
+
+@contextlib.contextmanager
+def _new_parquet(path: Path) -> Iterator[parquet.ParquetWriter]:
+    """Writer to a temporary name that becomes `path` when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with (
+            os.fdopen(descriptor, "wb") as stream,
+            parquet.ParquetWriter(stream, SCHEMA, compression="zstd") as writer,
+        ):
+            yield writer
+            writer.close()
+            stream.flush()
+            os.fsync(stream.fileno())
+            os.fchmod(stream.fileno(), 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    files.fsync_folder(path.parent)

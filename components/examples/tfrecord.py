@@ -1,0 +1,88 @@
+"""TFRecord framing: length, checksum, data, checksum; little-endian, CRC-32C masked.
+
+Format: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import google_crc32c
+
+from slimworks.components.errors import DataError
+
+_HEADER = struct.Struct("<QI")
+_CHECKSUM = struct.Struct("<I")
+
+
+def _masked_crc(data: bytes) -> int:
+    # A CRC computed over data that holds CRCs is weak: hence TFRecord's rotation and constant.
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def write_record(stream: BinaryIO, data: bytes) -> None:
+    """Appends one record."""
+    length = struct.pack("<Q", len(data))
+    stream.write(length + _CHECKSUM.pack(_masked_crc(length)))
+    stream.write(data)
+    stream.write(_CHECKSUM.pack(_masked_crc(data)))
+
+
+def _damaged(stream: BinaryIO, offset: int, what: str) -> DataError:
+    return DataError(
+        f"{stream.name} is damaged at byte {offset}: {what}.",
+        "Write the examples again: slimworks run --no-cache=ingest, or slimworks ingest.",
+    )
+
+
+def _read_length(stream: BinaryIO, offset: int) -> int | None:
+    header = stream.read(_HEADER.size)
+    if not header:
+        return None
+    if len(header) < _HEADER.size:
+        raise _damaged(stream, offset, "the file ends inside a record")
+    length, checksum = _HEADER.unpack(header)
+    if checksum != _masked_crc(header[:8]):
+        raise _damaged(stream, offset, "the length of a record does not match its checksum")
+    return int(length)
+
+
+def iterate_records(path: str | os.PathLike[str]) -> Iterator[bytes]:
+    """Yields the records of one uncompressed TFRecord file; holds one record at a time.
+
+    Raises:
+        DataError: The file is cut short or a checksum differs.
+    """
+    with open(path, "rb") as stream:
+        offset = 0
+        while (length := _read_length(stream, offset)) is not None:
+            data = stream.read(length)
+            checksum = stream.read(_CHECKSUM.size)
+            if len(data) < length or len(checksum) < _CHECKSUM.size:
+                raise _damaged(stream, offset, "the file ends inside a record")
+            if _CHECKSUM.unpack(checksum)[0] != _masked_crc(data):
+                raise _damaged(stream, offset, "a record does not match its checksum")
+            yield data
+            offset += _HEADER.size + length + _CHECKSUM.size
+
+
+def count_records(path: str | os.PathLike[str]) -> int:
+    """Number of records of one TFRecord file; reads the lengths only.
+
+    Raises:
+        DataError: The file is cut short.
+    """
+    with open(path, "rb") as stream:
+        end = os.fstat(stream.fileno()).st_size
+        count = offset = 0
+        while (length := _read_length(stream, offset)) is not None:
+            offset += _HEADER.size + length + _CHECKSUM.size
+            if offset > end:
+                raise _damaged(stream, end, "the file ends inside a record")
+            stream.seek(offset)
+            count += 1
+        return count

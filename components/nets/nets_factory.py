@@ -1,0 +1,82 @@
+"""Network functions by name, for TF1 graphs and for traced TF2 functions alike."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from slimworks.components.nets.registry import NetSpec, get_net
+from slimworks.components.nets.slim import slim
+
+NetworkFn = Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]
+
+
+def get_network_fn(
+    name: str,
+    num_classes: int | None,
+    weight_decay: float = 0.0,
+    is_training: bool = False,
+    batch_norm_decay: float | None = None,
+) -> NetworkFn:
+    """Returns the build function of a network with its arg scope and options bound.
+
+    Args:
+        name: A name of the registry.
+        num_classes: K. None or 0 for the features before the head, where the network allows it.
+        weight_decay: L2 factor; the loss term of a weight w is weight_decay * sum(w^2) / 2.
+        is_training: Batch norm uses and tracks the batch's statistics, and dropout is active.
+        batch_norm_decay: Decay of the moving averages in [0, 1]; None for the network's own.
+
+    Returns:
+        A function of images [N, H, W, C] float32 (and of the network's further options, by
+        keyword) that returns logits [N, K] and activations by name. Its attribute
+        `default_image_size` is the published height and width in pixels.
+
+    Raises:
+        ConfigError: No network has this name.
+    """
+    spec = get_net(name)
+    module = importlib.import_module(spec.module)
+    build = getattr(module, spec.function)
+    arg_scope = getattr(module, spec.arg_scope)(weight_decay=float(weight_decay))
+    if batch_norm_decay is not None:
+        arg_scope = _with_batch_norm_decay(arg_scope, batch_norm_decay)
+
+    @functools.wraps(build)
+    def network_fn(images: tf.Tensor, **options: Any) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        with slim.arg_scope(arg_scope):
+            return build(
+                images,
+                num_classes=num_classes,
+                is_training=is_training,
+                **{**_options_for_size(spec, images), **options},
+            )
+
+    network_fn.default_image_size = spec.default_image_size  # type: ignore[attr-defined]
+    return network_fn
+
+
+def _options_for_size(spec: NetSpec, images: tf.Tensor) -> dict[str, Any]:
+    """Pools globally where the window of the published size would leave a map above 1x1."""
+    height, width = images.shape[1], images.shape[2]
+    larger = max(height or 0, width or 0) > spec.default_image_size
+    return {"global_pool": True} if spec.has_global_pool and larger else {}
+
+
+def _with_batch_norm_decay(arg_scope: dict[str, Any], decay: float) -> dict[str, Any]:
+    """Replaces the decay wherever an arg scope states it: not every arg scope takes it."""
+    return {key: _replace_decay(defaults, decay) for key, defaults in arg_scope.items()}
+
+
+def _replace_decay(defaults: Any, decay: float) -> Any:
+    if not isinstance(defaults, dict):
+        return defaults
+    replaced = {
+        key: _replace_decay(value, decay) if key == "normalizer_params" else value
+        for key, value in defaults.items()
+    }
+    return {**replaced, "decay": decay} if "decay" in replaced else replaced

@@ -1,0 +1,54 @@
+"""Makes tf_slim importable on today's TensorFlow; other modules take `slim` from here.
+
+Two faults of tf_slim 1.1.0 on TensorFlow 2.16 are cured without touching its files:
+
+* `tensorflow.python.layers` loads `tf_keras.legacy_tf_layers` lazily, which has moved to
+  `tf_keras.src.legacy_tf_layers`; the old names are entered in `sys.modules`.
+* `_add_variable_to_collections` asks `variable in collection`, and `==` compares tensors
+  element by element in TF2; it is replaced by a comparison of identities.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import tensorflow as tf
+
+_MOVED_FROM, _MOVED_TO = "tf_keras.legacy_tf_layers", "tf_keras.src.legacy_tf_layers"
+_MOVED_MODULES = (
+    "base",
+    "convolutional",
+    "core",
+    "normalization",
+    "pooling",
+    "variable_scope_shim",
+    "migration_utils",
+)
+
+
+def _alias_legacy_layers() -> None:
+    sys.modules.setdefault(_MOVED_FROM, importlib.import_module(_MOVED_TO))
+    for name in _MOVED_MODULES:
+        module = importlib.import_module(f"{_MOVED_TO}.{name}")
+        sys.modules.setdefault(f"{_MOVED_FROM}.{name}", module)
+
+
+def _add_variable_to_collections(variable: Any, collections_set: Any, key: str) -> None:
+    """Adds a layer's variable to the collections that its arg scope names for `key`."""
+    names = collections_set.get(key) if isinstance(collections_set, dict) else collections_set
+    for name in names or []:
+        if all(variable is not other for other in tf.compat.v1.get_collection(name)):
+            tf.compat.v1.add_to_collection(name, variable)
+
+
+_alias_legacy_layers()
+
+import tf_slim as slim  # noqa: E402
+from tf_slim import nets as published_nets  # noqa: E402
+from tf_slim.layers import layers as _layers  # noqa: E402
+
+_layers._add_variable_to_collections = _add_variable_to_collections
+
+__all__ = ["published_nets", "slim"]

@@ -1,0 +1,115 @@
+"""One record per preprocessing family; the same record trains, evaluates and serves.
+
+Two stages: `to_stored` turns encoded bytes into a small uint8 square (the transform graph, attached
+to the exported model), `for_eval` and `for_train` turn that square into the network's input.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from slimworks.components.preprocessing import (
+    cifarnet,
+    decoding,
+    geometry,
+    inception,
+    lenet,
+    vgg,
+)
+from slimworks.components.preprocessing.config import AugmentationSettings
+
+_Augment = Callable[[tf.Tensor, int, tf.Tensor, AugmentationSettings, bool], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """How one family of networks wants its images.
+
+    Attributes:
+        family: One of geometry.FAMILIES.
+        resize_for_storage: uint8 [H, W, C], S -> uint8 [S, S, C].
+        for_eval: uint8 [N, S, S, C], image_size -> float32 [N, image_size, image_size, C].
+        eval_exact: TF-Slim's own evaluation preprocessing, for checkpoints used without our
+            pipeline: uint8 [H, W, C], height, width -> float32 [height, width, C].
+        augment: See `for_train`.
+        flips: Whether mirrored images keep their class in this family's usual data.
+    """
+
+    family: str
+    resize_for_storage: Callable[[tf.Tensor, int], tf.Tensor]
+    for_eval: Callable[[tf.Tensor, int], tf.Tensor]
+    eval_exact: Callable[..., tf.Tensor]
+    augment: _Augment
+    flips: bool
+
+    def stored_size(self, image_size: int) -> int:
+        """Side S of stored images for a network input of `image_size` pixels."""
+        return geometry.stored_size(self.family, image_size)
+
+    def to_stored(self, encoded: tf.Tensor, stored_size: int, num_channels: int) -> tf.Tensor:
+        """Decodes one image and resizes it for storage.
+
+        Args:
+            encoded: string [], a JPEG, PNG, GIF or BMP file.
+            stored_size: S, side of the result in pixels.
+            num_channels: C, 1 or 3.
+
+        Returns:
+            uint8 [S, S, C].
+
+        Raises:
+            tf.errors.InvalidArgumentError: (from the graph) Not such an image, or damaged.
+        """
+        image = decoding.decode_image(encoded, num_channels)
+        stored = self.resize_for_storage(image, stored_size)
+        return tf.ensure_shape(stored, [stored_size, stored_size, num_channels])
+
+    def for_train(
+        self,
+        stored: tf.Tensor,
+        image_size: int,
+        seed: tf.Tensor,
+        augmentation: AugmentationSettings,
+    ) -> tf.Tensor:
+        """Augments one stored image; the same seed gives the same result.
+
+        Args:
+            stored: uint8 [S, S, C].
+            image_size: Side of the network's input in pixels.
+            seed: int32 or int64 [2].
+            augmentation: What to vary and how much.
+
+        Returns:
+            float32 [image_size, image_size, C] in the range of `for_eval`.
+        """
+        if not augmentation.enabled:
+            return self.for_eval(stored[tf.newaxis], image_size)[0]
+        flips = self.flips if augmentation.flip is None else augmentation.flip
+        return self.augment(stored, image_size, seed, augmentation, flips)
+
+
+_MODULES = {"cifarnet": cifarnet, "inception": inception, "lenet": lenet, "vgg": vgg}
+
+_REGISTRY = {
+    family: Preprocessing(
+        family=family,
+        resize_for_storage=module.resize_for_storage,
+        for_eval=module.for_eval,
+        eval_exact=module.eval_exact,
+        augment=module.for_train,
+        flips=module.FLIPS,
+    )
+    for family, module in _MODULES.items()
+}
+
+
+def get_preprocessing(family: str) -> Preprocessing:
+    """Returns the record of one family.
+
+    Raises:
+        ConfigError: No preprocessing family has that name.
+    """
+    return _REGISTRY[geometry.check_family(family)]

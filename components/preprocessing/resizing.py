@@ -1,0 +1,117 @@
+"""Crops and resizes shared by the families."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def resize_legacy(images: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
+    """TF-Slim's bilinear resize: corners not aligned, no half-pixel centres, no antialiasing.
+
+    Args:
+        images: [N, H, W, C] or [H, W, C], any real dtype.
+        height: Of the result, in pixels.
+        width: Of the result, in pixels.
+
+    Returns:
+        float32, same rank, in the range of `images`.
+    """
+    is_single = images.shape.rank == 3
+    batch = images[tf.newaxis] if is_single else images
+    resized = tf.raw_ops.ResizeBilinear(
+        images=batch, size=tf.stack([height, width]), align_corners=False, half_pixel_centers=False
+    )
+    return resized[0] if is_single else resized
+
+
+def rounded(images: tf.Tensor) -> tf.Tensor:
+    """float32 in [0, 255] -> the nearest uint8."""
+    return tf.cast(tf.round(images), tf.uint8)
+
+
+def warp(image: tf.Tensor, size: int) -> tf.Tensor:
+    """Whole image to a square, whatever its shape. uint8 [H, W, C] -> uint8 [size, size, C]."""
+    return rounded(resize_legacy(image, size, size))
+
+
+def central_view(stored: tf.Tensor, default_stored_size: int, image_size: int) -> tf.Tensor:
+    """Central part of stored images at the network's input size.
+
+    With the family's own stored size this is a plain crop. With another one (`stored_size` set by
+    hand, or a net trained at one size and evaluated at another) the same part of the scene is
+    resized.
+
+    Args:
+        stored: uint8 [N, S, S, C].
+        default_stored_size: The family's stored size for `image_size`.
+        image_size: Side of the network's input.
+
+    Returns:
+        float32 [N, image_size, image_size, C] in [0, 255].
+    """
+    size = stored.shape[-2]
+    side = min(size, round(size * image_size / default_stored_size))
+    start = (size - side) // 2
+    view = stored[..., start : start + side, start : start + side, :]
+    if side == image_size:
+        return tf.cast(view, tf.float32)
+    return resize_legacy(view, image_size, image_size)
+
+
+def crop_and_resize(
+    stored: tf.Tensor, box: tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], flips: tf.Tensor,
+    image_size: int,
+) -> tf.Tensor:  # fmt: skip
+    """One crop, left-right flip and bilinear resize in a single op.
+
+    Args:
+        stored: uint8 [S, S, C].
+        box: (top, left, height, width) as fractions of S, float32 [] each.
+        flips: bool [].
+        image_size: Side of the result.
+
+    Returns:
+        float32 [image_size, image_size, C] in [0, 255].
+    """
+    size = stored.shape[-2]
+    top, left, height, width = (side * size for side in box)
+
+    def ends(start: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+        """Centres of the first and the last sample, in the op's units of S - 1 pixels."""
+        half_step = 0.5 * length / image_size
+        points = tf.stack([start + half_step, start + length - half_step]) - 0.5
+        # Points outside would be painted black.
+        return tf.clip_by_value(points / max(size - 1, 1), 0.0, 1.0)
+
+    rows, columns = ends(top, height), ends(left, width)
+    columns = tf.where(flips, columns[::-1], columns)
+    boxes = tf.stack([rows[0], columns[0], rows[1], columns[1]])[tf.newaxis]
+    crop = tf.image.crop_and_resize(stored[tf.newaxis], boxes, [0], [image_size, image_size])
+    return tf.ensure_shape(crop[0], [image_size, image_size, stored.shape[-1]])
+
+
+def flip_if(image: tf.Tensor, flips: tf.Tensor) -> tf.Tensor:
+    """Mirrors left-right where `flips` (bool []) holds. image: [H, W, C]."""
+    return tf.where(flips, tf.reverse(image, [1]), image)
+
+
+def shifted(
+    image: tf.Tensor, max_pixels: int, random: list[tf.Tensor], edges: str = "CONSTANT"
+) -> tf.Tensor:
+    """Moves an image by up to `max_pixels` in both directions.
+
+    Args:
+        image: float32 [S, S, C].
+        max_pixels: Largest shift; 0 leaves the image alone.
+        random: Two float32 [] in [0, 1): how far down and how far right.
+        edges: tf.pad's mode for what comes in from outside.
+
+    Returns:
+        float32 [S, S, C].
+    """
+    if max_pixels == 0:
+        return image
+    margin = min(max_pixels, image.shape[0])
+    padded = tf.pad(image, [[margin, margin], [margin, margin], [0, 0]], mode=edges)
+    top, left = (tf.cast(value * (2 * margin + 1), tf.int32) for value in random)
+    return tf.slice(padded, tf.stack([top, left, 0]), image.shape)

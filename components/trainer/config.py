@@ -1,0 +1,123 @@
+"""Sections `model` and `train`: TF-Slim's words wherever TF-Slim has one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pydantic
+from pydantic import Field
+
+from slimworks.components.nets.registry import get_net
+from slimworks.components.preprocessing.config import AugmentationSettings
+from slimworks.components.settings import Settings
+
+Optimizer = Literal["adadelta", "adagrad", "adam", "ftrl", "momentum", "rmsprop", "sgd"]
+DecayType = Literal["fixed", "exponential", "polynomial", "cosine"]
+
+
+class ModelConfig(Settings):
+    """Which network, and the size of its input."""
+
+    # The smallest registered net that has a published ImageNet checkpoint: a laptop's first run
+    # ends in minutes. `slimworks nets` lists the others.
+    net: str = Field("mobilenet_v1_025", description="Network; `slimworks nets` lists them.")
+    image_size: int | None = Field(
+        None, ge=8, le=1024, description="Input side in pixels; null: the net's own."
+    )
+
+    @pydantic.field_validator("net")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return get_net(name).name
+
+    @pydantic.model_validator(mode="after")
+    def _large_enough(self) -> ModelConfig:
+        spec = get_net(self.net)
+        if self.image_size is not None and self.image_size < spec.min_image_size:
+            raise ValueError(
+                f"model.image_size is {self.image_size}, {self.net} needs at least "
+                f"{spec.min_image_size}."
+            )
+        return self
+
+    @property
+    def resolved_image_size(self) -> int:
+        """Input side in pixels, the net's default where none is set."""
+        return self.image_size or get_net(self.net).default_image_size
+
+
+class TrainConfig(Settings):
+    """How the network is trained. Defaults are for fine-tuning a few thousand photos."""
+
+    checkpoint_path: str | None = Field(
+        None, description="TF-Slim checkpoint (file or folder) to start from; null: from scratch."
+    )
+    checkpoint_exclude_scopes: Literal["auto"] | list[str] = Field(
+        "auto",
+        description="Name prefixes not to restore; auto: the head where its class count differs.",
+    )
+    ignore_missing_vars: bool = Field(
+        False, description="Skip variables that the checkpoint lacks instead of stopping."
+    )
+    trainable_scopes: list[str] | None = Field(
+        None, description="Scopes to train (regular expressions from the start); null: all."
+    )
+    epochs: float = Field(20, gt=0, description="Passes over the train split.")
+    max_number_of_steps: int | None = Field(
+        None, ge=1, description="Steps to train; overrides epochs."
+    )
+    batch_size: int = Field(32, ge=1, le=4096, description="Images per step.")
+    optimizer: Optimizer = Field("momentum", description="Update rule, with TF-Slim's settings.")
+    # Chosen on 800 flower photos and the bundled digits with batch 32; a fine-tuned net wants a
+    # smaller step than a fresh one.
+    learning_rate: float | None = Field(
+        None, gt=0, description="Initial learning rate; null: 0.02 from a checkpoint, else 0.05."
+    )
+    learning_rate_decay_type: DecayType = Field("cosine", description="Shape of the decay.")
+    end_learning_rate: float = Field(
+        0.0001, ge=0, description="Final rate of the polynomial and cosine decays."
+    )
+    learning_rate_decay_factor: float = Field(
+        0.94, gt=0, le=1, description="Factor of the exponential decay."
+    )
+    num_epochs_per_decay: float = Field(
+        2.0, gt=0, description="Epochs per factor of the exponential decay."
+    )
+    warmup_epochs: float = Field(1.0, ge=0, description="Linear warm-up from 0, in epochs.")
+    weight_decay: float = Field(0.00004, ge=0, description="L2 factor: factor * sum(w^2) / 2.")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Main and auxiliary loss.")
+    batch_norm_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay of the moving statistics; null: the net's own, but short enough to "
+        "forget the start ten times over in the planned number of steps.",
+    )
+    adadelta_rho: float = Field(0.95, description="Adadelta decay.")
+    adagrad_initial_accumulator_value: float = Field(0.1, description="Adagrad start value.")
+    adam_beta1: float = Field(0.9, description="Adam first moment decay.")
+    adam_beta2: float = Field(0.999, description="Adam second moment decay.")
+    # TF-Slim's 1.0 makes Adam nearly SGD on small sets.
+    opt_epsilon: float = Field(1e-3, gt=0, description="Epsilon of Adadelta, Adam and RMSProp.")
+    ftrl_learning_rate_power: float = Field(-0.5, le=0, description="FTRL power.")
+    ftrl_initial_accumulator_value: float = Field(0.1, description="FTRL start value.")
+    ftrl_l1: float = Field(0.0, ge=0, description="FTRL L1 strength.")
+    ftrl_l2: float = Field(0.0, ge=0, description="FTRL L2 strength.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of the momentum optimizer.")
+    rmsprop_momentum: float = Field(0.9, ge=0, lt=1, description="RMSProp momentum.")
+    rmsprop_decay: float = Field(0.9, gt=0, lt=1, description="RMSProp decay.")
+    augmentation: AugmentationSettings = Field(
+        default_factory=AugmentationSettings, description="Distortions of the training images."
+    )
+    seed: int = Field(0, ge=0, description="Seeds initial values, order and distortions.")
+    log_every_n_steps: int = Field(10, ge=1, description="Steps between lines of metrics.jsonl.")
+    save_interval_secs: float = Field(
+        30.0, ge=0, description="Least seconds between checkpoints; one is written at the end too."
+    )
+
+    @property
+    def resolved_learning_rate(self) -> float:
+        """Initial learning rate, the default for fine-tuning or for scratch where none is set."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 0.02 if self.checkpoint_path else 0.05

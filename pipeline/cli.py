@@ -1,0 +1,166 @@
+"""The command line: verbs loaded when used, errors as two lines, exit codes by outcome."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+
+from slimworks import __version__
+from slimworks.components.errors import EXIT_CRASH, EXIT_INTERRUPTED, SlimWorksError, nearest
+
+# verb -> (module below slimworks.pipeline.verbs, one line of help). Listing them here keeps
+# `slimworks --help` from importing any of them.
+VERBS: dict[str, tuple[str, str]] = {
+    "init": ("start", "Write a commented pipeline.yaml for a folder of photos."),
+    "run": ("start", "Run the whole pipeline: photos to a pushed model."),
+    "ingest": ("steps", "Check photos and write split TFRecords."),
+    "train": ("steps", "Train a network on ingested examples."),
+    "evaluate": ("steps", "Evaluate a trained model on the test split."),
+    "export": ("steps", "Write a trained model's SavedModel to a folder."),
+    "push": ("steps", "Publish a model as the next version of a serving folder."),
+    "compile": ("start", "Write the pipeline as Kubeflow Pipelines YAML."),
+    "runs": ("runs", "List runs with verdict and accuracy."),
+    "show": ("runs", "Show a run: steps, metrics, verdict, why each step ran."),
+    "report": ("runs", "Print (or open) the HTML report of a run."),
+    "serve": ("asking", "Serve a model folder like TensorFlow Serving, by gRPC."),
+    "predict": ("asking", "Classify images through a server, without TensorFlow."),
+    "history": ("promotions", "List what was pushed and rolled back."),
+    "rollback": ("promotions", "Serve an earlier version again."),
+    "why": ("promotions", "Say why a version is in production."),
+    "nets": ("tools", "List networks, or one network's end points and variables."),
+    "doctor": ("tools", "Check versions, disk, ports and permissions."),
+}
+
+EXAMPLES = """\
+Examples:
+  slimworks run --data photos/                 folders of photos -> a pushed model
+  slimworks run --data photos/ --set model.net=mobilenet_v1_025 \\
+      --set train.checkpoint_path=mobilenet_v1_0.25_128.ckpt
+  slimworks serve --model_base_path=slimworks-runs/photos/serving/photos
+  slimworks predict cat.jpg --server 127.0.0.1:8500
+  slimworks runs                               what happened, with verdicts
+  slimworks rollback                           the version before, in one line
+"""
+
+
+class _VerbGroup(click.Group):
+    """Loads a verb's module when the verb is used; suggests the nearest one when unknown."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        module = importlib.import_module(f"slimworks.pipeline.verbs.{VERBS[name][0]}")
+        command: click.Command = getattr(module, f"{name}_verb")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            raise click.UsageError(f"Unknown verb {args[0]!r}.{nearest(args[0], VERBS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write(EXAMPLES + "\n")
+        formatter.write("Usage: slimworks VERB [OPTIONS]\n\nVerbs:\n")
+        for name, (_, text) in VERBS.items():
+            formatter.write(f"  {name:<10} {text}\n")
+        formatter.write(
+            "\nOptions:\n"
+            "  --version  Print the version.\n"
+            "  --help     This page; `slimworks VERB --help` for one verb.\n\n"
+            "Every verb takes --json (one JSON object on stdout) and --debug (tracebacks).\n"
+        )
+
+
+@click.group(cls=_VerbGroup, invoke_without_command=True)
+@click.version_option(__version__, prog_name="slimworks")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """SlimWorks."""
+    if ctx.invoked_subcommand is None:
+        click.echo(
+            "SlimWorks retrains image classifiers and puts the good ones into production.\n\n"
+            f"{EXAMPLES}\nAll verbs: slimworks --help"
+        )
+
+
+def verb(name: str, examples: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Makes a function a verb: examples first in its help, `--json` and `--debug` added."""
+
+    class _Command(click.Command):
+        def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+            formatter.write(f"Examples:\n{examples.rstrip()}\n\n")
+            super().format_help(ctx, formatter)
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        function = click.option("--debug", is_flag=True, help="Show tracebacks.")(function)
+        function = click.option(
+            "--json", "as_json", is_flag=True, help="Print one JSON object on stdout."
+        )(function)
+        return click.command(name=name, cls=_Command, short_help=VERBS[name][1])(function)
+
+    return decorate
+
+
+def emit(value: dict[str, Any], as_json: bool, text: str) -> None:
+    """Prints a verb's result on stdout: one JSON object, or the text for people."""
+    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False) if as_json else text)
+
+
+def say(line: str) -> None:
+    """Prints a line for people on stderr."""
+    click.echo(line, err=True)
+
+
+def _fail(cause: str, fix: str, exit_code: int, as_json: bool) -> NoReturn:
+    if as_json:
+        error = {"cause": cause, "fix": fix, "exit_code": exit_code}
+        click.echo(json.dumps({"error": error}, ensure_ascii=False))
+    say(f"Error: {cause}")
+    say(f"Fix:   {fix}")
+    _exit(exit_code)
+
+
+def _exit(code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code) if "tensorflow" in sys.modules else sys.exit(code)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Runs the command line and ends the process with the documented exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug, as_json = "--debug" in arguments, "--json" in arguments
+    try:
+        code = cli.main(arguments, prog_name="slimworks", standalone_mode=False)
+        _exit(code if isinstance(code, int) else 0)
+    except SlimWorksError as error:
+        if debug:
+            traceback.print_exc()
+        _fail(error.cause, error.fix, error.exit_code, as_json)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "slimworks"
+        _fail(error.format_message(), f"See {command} --help.", 2, as_json)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _fail("Interrupted.", "Run the same command again: it goes on.", EXIT_INTERRUPTED, as_json)
+    except BrokenPipeError:
+        os._exit(EXIT_CRASH)  # whoever read our output is gone: nothing to say, nobody to say it to
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        from slimworks.pipeline.launcher import describe_fault
+
+        fault = describe_fault(error)
+        _fail(fault["cause"], fault["fix"], fault["exit_code"], as_json)

@@ -1,0 +1,188 @@
+"""Which components run, in what order, with which settings: the one TFX pipeline.
+
+```
+ingest -> statistics -> schema -> validation
+   |                      |
+   +------> transform <---+
+   |            |
+   |         trainer -> baseline (resolver: last blessed model other than this one)
+   |            |           |
+   +------> evaluator <-----+
+                |
+              gate -- blessed? --> replay -> pusher
+```
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import slimworks
+from slimworks.components.nets.registry import get_net
+from slimworks.components.preprocessing import geometry
+from slimworks.pipeline.config import PipelineConfig
+from slimworks.pipeline.paths import PipelinePaths
+
+if TYPE_CHECKING:
+    from tfx.proto.orchestration import pipeline_pb2
+
+# Names as people see them, in topological order. The resolver is part of the evaluation.
+NODES = (
+    "ingest", "statistics", "schema", "validation", "transform", "trainer", "baseline",
+    "evaluator", "gate", "replay", "pusher",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Locations:
+    """What depends on where a pipeline runs, as text: local folders or mounted volumes."""
+
+    source: str
+    pipeline_root: str
+    work: str
+    label_map_state: str
+    base_path: str
+
+    @classmethod
+    def local(cls, config: PipelineConfig, paths: PipelinePaths) -> Locations:
+        """Locations below a local run root."""
+        base_path = Path(config.push.base_path) if config.push.base_path else paths.serving
+        return cls(
+            source=str(Path(str(config.data.source)).resolve()),
+            pipeline_root=str(paths.artifacts),
+            work=str(paths.work),
+            label_map_state=str(paths.label_map_state),
+            base_path=str(base_path.resolve() / (config.serving.model_name or paths.name)),
+        )
+
+
+def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> Any:
+    """Returns the `tfx.dsl.Pipeline` of a configuration.
+
+    Args:
+        config: The resolved configuration.
+        name: Pipeline name: the scope of caching and of the baseline.
+        locations: Folders.
+    """
+    from tfx.dsl.components.base import base_node
+    from tfx.dsl.experimental.conditionals import conditional
+    from tfx.orchestration import pipeline as tfx_pipeline
+
+    from slimworks.components.evaluator.component import Evaluator
+    from slimworks.components.gate.component import Gate
+    from slimworks.components.ingest.component import Ingest
+    from slimworks.components.pusher.component import Pusher
+    from slimworks.components.replay.component import Replay
+    from slimworks.components.statistics.component import SchemaInference, Statistics, Validation
+    from slimworks.components.trainer.component import Trainer
+    from slimworks.components.transform.component import Transform
+    from slimworks.pipeline.baseline import baseline_resolver
+
+    version = slimworks.__version__
+    ingest = Ingest(
+        source=locations.source,
+        config=config.data,
+        label_map_state=locations.label_map_state,
+        code_version=version,
+    ).with_id("ingest")
+    examples, label_map = ingest.outputs["examples"], ingest.outputs["label_map"]
+    statistics = Statistics(examples=examples, code_version=version).with_id("statistics")
+    schema = SchemaInference(
+        statistics=statistics.outputs["statistics"], label_map=label_map, code_version=version
+    ).with_id("schema")
+    validation = Validation(
+        statistics=statistics.outputs["statistics"],
+        schema=schema.outputs["schema"],
+        code_version=version,
+    ).with_id("validation")
+    transform = Transform(
+        examples=examples,
+        schema=schema.outputs["schema"],
+        settings=transform_settings(config),
+        code_version=version,
+    ).with_id("transform")
+    # Bad data must stop the run before hours of training, not beside them.
+    transform.add_upstream_node(validation)
+    trainer = Trainer(
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        label_map=label_map,
+        model=config.model,
+        train=config.train,
+        serving=config.serving,
+        work=locations.work,
+        code_version=version,
+    ).with_id("trainer")
+    baseline = baseline_resolver(trainer.outputs["model"]).with_id("baseline")
+    evaluator = Evaluator(
+        examples=examples,
+        model=trainer.outputs["model"],
+        label_map=label_map,
+        baseline_model=baseline.outputs["model"],
+        config=config.evaluate,
+        code_version=version,
+    ).with_id("evaluator")
+    gate = Gate(
+        evaluation=evaluator.outputs["evaluation"],
+        model=trainer.outputs["model"],
+        label_map=label_map,
+        baseline_model=baseline.outputs["model"],
+        config=config.gate,
+        code_version=version,
+    ).with_id("gate")
+    nodes: list[base_node.BaseNode] = [
+        ingest, statistics, schema, validation, transform, trainer, baseline, evaluator, gate,
+    ]  # fmt: skip
+    blessing = gate.outputs["blessing"]
+    with conditional.Cond(blessing.future()[0].custom_property("blessed") == 1):
+        replay = Replay(
+            examples=examples,
+            model=trainer.outputs["model"],
+            evaluation=evaluator.outputs["evaluation"],
+            blessing=blessing,
+            config=config.serving,
+            code_version=version,
+        ).with_id("replay")
+        pusher = Pusher(
+            model=trainer.outputs["model"],
+            blessing=blessing,
+            replay=replay.outputs["replay"],
+            evaluation=evaluator.outputs["evaluation"],
+            config=config.push,
+            base_path=locations.base_path,
+            code_version=version,
+        ).with_id("pusher")
+    nodes += [replay, pusher]
+    return tfx_pipeline.Pipeline(
+        pipeline_name=name,
+        pipeline_root=locations.pipeline_root,
+        components=nodes,
+        enable_cache=True,
+    )
+
+
+def transform_settings(config: PipelineConfig) -> Any:
+    """Resolves the size and channels of the stored images from the network."""
+    from slimworks.components.transform.config import TransformSettings
+
+    spec = get_net(config.model.net)
+    family = config.transform.preprocessing_name or spec.preprocessing
+    image_size = config.model.resolved_image_size
+    grayscale = config.transform.use_grayscale
+    num_channels = spec.num_channels if grayscale is None else (1 if grayscale else 3)
+    stored_size = config.transform.stored_size or geometry.stored_size(family, image_size)
+    return TransformSettings(family=family, stored_size=stored_size, num_channels=num_channels)
+
+
+def compile_pipeline(pipeline: Any, no_cache: Sequence[str] = ()) -> pipeline_pb2.Pipeline:
+    """Compiles to TFX's intermediate representation; nodes of `no_cache` always run."""
+    from tfx.dsl.compiler import compiler
+
+    ir = compiler.Compiler().compile(pipeline)
+    for node in ir.nodes:
+        if node.pipeline_node.node_info.id in no_cache:
+            node.pipeline_node.execution_options.caching_options.enable_cache = False
+    return ir

@@ -1,0 +1,149 @@
+"""Launches one node of the compiled pipeline: resolve, reuse or execute, publish, say why.
+
+The local runner, a container and Kubeflow all come through `launch_node`: TFX's portable
+launcher does the work, and the state is read back from ML Metadata, because the launcher
+returns normally when input resolution failed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from slimworks.components.errors import SlimWorksError
+from slimworks.pipeline import reasons, tfx_import
+
+if TYPE_CHECKING:
+    from tfx.orchestration import metadata as tfx_metadata
+    from tfx.proto.orchestration import pipeline_pb2
+
+RAN, REUSED, SKIPPED, FAILED = "ran", "reused", "skipped", "failed"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeResult:
+    """What became of one node in one run."""
+
+    name: str
+    state: str
+    seconds: float
+    reason: str
+    execution_id: int | None = None
+    error: dict[str, Any] | None = None  # {"type", "cause", "fix", "exit_code"}
+
+    def to_json(self) -> dict[str, Any]:
+        """The node's entry in run.json and in `run --json`."""
+        value = dataclasses.asdict(self)
+        value["cached"] = self.state == REUSED
+        value["seconds"] = round(self.seconds, 3)
+        return value
+
+
+def bind_run_id(ir: pipeline_pb2.Pipeline, run_id: str) -> None:
+    """Replaces the runtime parameter of the run id in place."""
+    tfx_import.prepare()
+    from tfx.dsl.compiler import constants
+    from tfx.orchestration.portable import runtime_parameter_utils
+
+    runtime_parameter_utils.substitute_runtime_parameter(
+        ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+    )
+
+
+def launch_node(
+    ir: pipeline_pb2.Pipeline, node_id: str, connection: tfx_metadata.Metadata
+) -> NodeResult:
+    """Runs, reuses or skips one node.
+
+    Args:
+        ir: The compiled pipeline with its run id bound.
+        node_id: The node.
+        connection: ML Metadata.
+
+    Returns:
+        The result; never raises for a fault of the node itself.
+    """
+    tfx_import.prepare()
+    from tfx.orchestration.local import runner_utils
+    from tfx.orchestration.portable import launcher
+
+    node = next(
+        n.pipeline_node for n in ir.nodes if n.pipeline_node.node_info.id == node_id
+    )
+    deployment = runner_utils.extract_local_deployment_config(ir)
+    portable = launcher.Launcher(
+        pipeline_node=node,
+        mlmd_connection=connection,
+        pipeline_info=ir.pipeline_info,
+        pipeline_runtime_spec=ir.runtime_spec,
+        executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
+        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
+    )
+    started = time.monotonic()
+    error: dict[str, Any] | None = None
+    try:
+        portable.launch()
+    except KeyboardInterrupt:
+        raise
+    except Exception as fault:
+        error = describe_fault(fault)
+        if not isinstance(_user_error(fault), SlimWorksError):
+            _log.exception("%s failed", node_id)
+    seconds = time.monotonic() - started
+    with connection as handle:
+        state, execution_id, reason = reasons.explain(
+            handle.store,
+            ir.pipeline_info.id,
+            ir.runtime_spec.pipeline_run_id.field_value.string_value,
+            node_id,
+        )
+    if error is not None:
+        return NodeResult(node_id, FAILED, seconds, error["cause"], execution_id, error)
+    if state == FAILED:
+        error = {
+            "type": "CrashError",
+            "cause": f"{node_id} failed without an exception: {reason}",
+            "fix": "Run again with --debug and look at the node's log.",
+            "exit_code": 1,
+        }
+    return NodeResult(node_id, state, seconds, reason, execution_id, error)
+
+
+def _user_error(fault: BaseException | None) -> SlimWorksError | None:
+    """Finds the error meant for the user among a fault and its causes."""
+    while fault is not None:
+        if isinstance(fault, SlimWorksError):
+            return fault
+        fault = fault.__cause__ or fault.__context__
+    return None
+
+
+def describe_fault(fault: BaseException) -> dict[str, Any]:
+    """Returns cause, fix and exit code of any exception, ready for JSON."""
+    error = _user_error(fault)
+    if error is not None:
+        return {
+            "type": type(error).__name__,
+            "cause": error.cause,
+            "fix": error.fix,
+            "exit_code": error.exit_code,
+        }
+    if isinstance(fault, OSError) and fault.strerror:
+        where = f" {fault.filename}" if fault.filename else ""
+        return {
+            "type": type(fault).__name__,
+            "cause": f"{fault.strerror}:{where or ' (no file named)'}.",
+            "fix": "Make room or change the permission, then run again: finished steps are kept.",
+            "exit_code": 2,
+        }
+    text = " ".join(str(fault).split())[:500]
+    return {
+        "type": type(fault).__name__,
+        "cause": f"{type(fault).__name__}: {text}",
+        "fix": "This looks like a fault of SlimWorks: report it with the node's log.",
+        "exit_code": 1,
+    }

@@ -1,0 +1,207 @@
+"""Runs the pipeline on this machine: one forked process a node, independent nodes side by side.
+
+The parent imports TFX once; each node starts from a fork, so it is isolated without paying the
+import again. A node's own log goes to a file; the lines that SlimWorks logs also reach stderr.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from slimworks.pipeline import launcher, tfx_import
+
+if TYPE_CHECKING:
+    from tfx.proto.orchestration import pipeline_pb2
+
+MAX_PARALLEL_NODES = 2  # training and Beam use all cores by themselves
+TERMINATE_SECONDS = 15.0  # a trainer writes a checkpoint on SIGTERM
+_PR_SET_PDEATHSIG = 1
+
+_log = logging.getLogger(__name__)
+
+
+def run_nodes(
+    ir: pipeline_pb2.Pipeline,
+    metadata_path: Path,
+    log_folder: Path,
+    on_start: Callable[[str], None],
+    on_end: Callable[[launcher.NodeResult], None],
+) -> list[launcher.NodeResult]:
+    """Runs every node whose upstream nodes succeeded, in topological order.
+
+    Args:
+        ir: Compiled pipeline with the run id bound.
+        metadata_path: SQLite file of ML Metadata.
+        log_folder: One `<node>.log` each.
+        on_start: Called with a node's name when it starts.
+        on_end: Called with each result.
+
+    Returns:
+        Results in the order in which nodes ended; after a failure no new node starts.
+    """
+    tfx_import.prepare()
+    from tfx.orchestration.portable import launcher as _preload  # noqa: F401  # before forking
+
+    log_folder.mkdir(parents=True, exist_ok=True)
+    waiting = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
+    done: set[str] = set()
+    running: dict[str, _Child] = {}
+    results: list[launcher.NodeResult] = []
+    failed = False
+    try:
+        while running or (waiting and not failed):
+            for name in [] if failed else list(_ready(waiting, done)):
+                if len(running) >= MAX_PARALLEL_NODES:
+                    break
+                del waiting[name]
+                on_start(name)
+                running[name] = _Child(ir, name, metadata_path, log_folder / f"{name}.log")
+            for name in _wait_any(running):
+                result = running.pop(name).result()
+                results.append(result)
+                on_end(result)
+                failed = failed or result.state == launcher.FAILED
+                done.add(name)
+    finally:
+        for child in running.values():
+            child.terminate()
+    return results
+
+
+def _ready(waiting: dict[str, Any], done: set[str]) -> Iterator[str]:
+    for name, node in waiting.items():
+        if set(node.upstream_nodes) <= done:
+            yield name
+
+
+def _wait_any(running: dict[str, _Child]) -> list[str]:
+    by_connection = {child.connection: name for name, child in running.items()}
+    return [by_connection[connection] for connection in wait(list(by_connection))]  # type: ignore[index]
+
+
+class _Child:
+    """One node in its own process."""
+
+    def __init__(self, ir: Any, name: str, metadata_path: Path, log_path: Path) -> None:
+        self.name = name
+        self.log_path = log_path
+        self.started = time.monotonic()
+        self.connection, sender = multiprocessing.Pipe(duplex=False)
+        context = multiprocessing.get_context("fork")
+        self.process = context.Process(
+            target=_run_child,
+            args=(ir, name, metadata_path, log_path, sender, os.getpid()),
+            name=f"slimworks-{name}",
+        )
+        self.process.start()
+        sender.close()
+
+    def result(self) -> launcher.NodeResult:
+        """Reads the result; a process that died without one is a failure."""
+        try:
+            result = self.connection.recv()
+        except EOFError:
+            result = None
+        self.process.join()
+        if isinstance(result, launcher.NodeResult):
+            return result
+        code = self.process.exitcode
+        how = f"was killed by signal {-code}" if code and code < 0 else f"ended with code {code}"
+        hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+        error = {
+            "type": "ProcessDied",
+            "cause": f"The process of {self.name} {how}{hint}.",
+            "fix": f"Look at {self.log_path}, then run again: finished steps are kept.",
+            "exit_code": 1,
+        }
+        seconds = time.monotonic() - self.started
+        return launcher.NodeResult(
+            self.name, launcher.FAILED, seconds, error["cause"], None, error
+        )
+
+    def terminate(self) -> None:
+        """Asks the process to stop, then makes it."""
+        self.process.terminate()
+        self.process.join(TERMINATE_SECONDS)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+def _run_child(
+    ir: Any, name: str, metadata_path: Path, log_path: Path, sender: Connection, parent: int
+) -> None:
+    """Body of a node's process."""
+    _die_with_parent(parent)
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks by SIGTERM
+    terminal = _redirect_output(log_path)
+    faulthandler.enable()
+    _forward_log(terminal, name)
+    from slimworks.pipeline.metadata import SqliteMetadata
+
+    exit_code = 0
+    try:
+        sender.send(launcher.launch_node(ir, name, SqliteMetadata(metadata_path)))
+    except KeyboardInterrupt:
+        exit_code = 130
+    except BaseException:
+        traceback.print_exc()
+        exit_code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Thread pools of TensorFlow and gRPC that came through the fork may never end by themselves.
+    os._exit(exit_code)
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _die_with_parent(parent: int) -> None:
+    """A killed `run` must not leave a trainer behind (Linux; elsewhere it runs to its end)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def _redirect_output(log_path: Path) -> IO[str]:
+    """Sends stdout and stderr of this process to a file; returns the terminal's stderr."""
+    terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
+    log = open(log_path, "a", buffering=1, encoding="utf-8", errors="replace")  # noqa: SIM115
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    return terminal
+
+
+def _forward_log(terminal: IO[str], name: str) -> None:
+    """Log file: everything from INFO up; terminal: SlimWorks's own lines."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+    file_handler = logging.StreamHandler(sys.stderr)
+    file_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root.addHandler(file_handler)
+    root.setLevel(logging.INFO)
+    terminal_handler = logging.StreamHandler(terminal)
+    terminal_handler.setFormatter(logging.Formatter(f"  {name:<11}%(message)s"))
+    logging.getLogger("slimworks").addHandler(terminal_handler)
+    logging.getLogger("slimworks").setLevel(logging.INFO)
+
+
+def topological_order(ir: pipeline_pb2.Pipeline) -> Sequence[str]:
+    """Node names in the order of the compiled pipeline."""
+    return [node.pipeline_node.node_info.id for node in ir.nodes]

@@ -1,0 +1,144 @@
+"""Where a pipeline keeps its things below the run root."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import slimworks
+from slimworks.components import files
+from slimworks.components.errors import ConfigError
+
+ROOT_FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class PipelinePaths:
+    """Folder of one pipeline: `<root>/<name>/`."""
+
+    root: Path
+    name: str
+
+    @property
+    def home(self) -> Path:
+        """Everything of this pipeline."""
+        return self.root / self.name
+
+    @property
+    def metadata(self) -> Path:
+        """ML Metadata in SQLite: executions, artifacts, lineage, cache."""
+        return self.home / "metadata.sqlite"
+
+    @property
+    def artifacts(self) -> Path:
+        """TFX's pipeline root: `<node>/<output>/<execution id>/`."""
+        return self.home / "artifacts"
+
+    @property
+    def work(self) -> Path:
+        """Unfinished work that a later run goes on with (training checkpoints)."""
+        return self.home / "work"
+
+    @property
+    def label_map_state(self) -> Path:
+        """The append-only label map of the last ingest."""
+        return self.home / "state"
+
+    @property
+    def serving(self) -> Path:
+        """Default of push.base_path: what a model server serves."""
+        return self.home / "serving"
+
+    @property
+    def runs(self) -> Path:
+        """One folder a run."""
+        return self.home / "runs"
+
+    def run(self, run_id: str) -> Path:
+        """Folder of one run: config.yaml, run.json, report.html, logs/."""
+        return self.runs / run_id
+
+    def create(self) -> None:
+        """Creates the folder, or checks that this SlimWorks can read what is there.
+
+        Raises:
+            ConfigError: Not writable, or written by a newer SlimWorks.
+        """
+        marker = self.home / "slimworks.json"
+        if marker.exists():
+            self.check_format()
+        try:
+            for folder in (self.home, self.artifacts, self.work, self.runs):
+                folder.mkdir(parents=True, exist_ok=True)
+            if not marker.exists():
+                files.write_json(
+                    marker, {"format": ROOT_FORMAT, "slimworks": slimworks.__version__}
+                )
+            probe = self.home / f".write-probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise ConfigError(
+                f"The run root {self.home} cannot be written: {error.strerror}.",
+                "Give a folder that you may write to: --root DIR.",
+            ) from None
+
+    def check_format(self) -> None:
+        """Raises ConfigError where a newer SlimWorks wrote the folder."""
+        marker = self.home / "slimworks.json"
+        found = files.read_json(marker)
+        if found["format"] > ROOT_FORMAT:
+            raise ConfigError(
+                f"{self.home} was written by SlimWorks {found.get('slimworks', '?')} "
+                f"(run root format {found['format']}); this SlimWorks "
+                f"{slimworks.__version__} reads format {ROOT_FORMAT}.",
+                "Upgrade SlimWorks, or use another --root.",
+            )
+
+
+def new_run_id() -> str:
+    """Sortable by time, unique on one machine: `20261121-053000-3f2a`."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+@contextlib.contextmanager
+def exclusive(paths: PipelinePaths) -> Iterator[None]:
+    """Holds the pipeline's lock, so that two runs never write the same folder.
+
+    The kernel drops the lock with the process: a killed run leaves none behind.
+
+    Raises:
+        ConfigError: Another run holds it.
+    """
+    with open(paths.home / ".lock", "a+", encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            raise ConfigError(
+                f"Another run (process {stream.read().strip() or '?'}) is using {paths.home}.",
+                "Wait for it, or use another --root.",
+            ) from None
+        stream.seek(0)
+        stream.truncate()
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield
+
+
+def pipelines_below(root: Path) -> list[PipelinePaths]:
+    """Pipelines that have a folder below `root`, by name."""
+    if not root.is_dir():
+        return []
+    return [
+        PipelinePaths(root, entry.name)
+        for entry in sorted(root.iterdir())
+        if (entry / "slimworks.json").is_file()
+    ]

@@ -1,0 +1,119 @@
+"""Why a node ran or was reused, read from ML Metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from slimworks.pipeline import metadata
+
+# Set by drivers for the cache key; the words say what they stand for.
+_PROPERTY_NAMES = {
+    "source_digest": "the files of the data source",
+    "label_map": "the label map",
+    "code_version": "SlimWorks itself",
+    "source": "the data source's path",
+}
+
+
+def explain(
+    store: Any, pipeline_name: str, run_id: str, node: str
+) -> tuple[str, int | None, str]:
+    """Returns (state, execution id, reason) of a node in a run.
+
+    States: "ran", "reused", "skipped" or "failed".
+    """
+    run_ids = {execution.id for execution in metadata.executions_of_run(store, run_id)}
+    executions = metadata.executions_of_node(store, pipeline_name, node)
+    mine = [execution for execution in executions if execution.id in run_ids]
+    if not mine:
+        return "skipped", None, "not needed: the gate did not bless the model"
+    execution = mine[-1]
+    earlier = [
+        e
+        for e in executions
+        if e.id < execution.id and e.last_known_state in (metadata.COMPLETE, metadata.CACHED)
+    ]
+    if execution.last_known_state == metadata.FAILED:
+        return "failed", execution.id, _failure(execution)
+    if execution.last_known_state == metadata.CACHED:
+        return "reused", execution.id, _reuse(store, execution, earlier)
+    if not earlier:
+        return "ran", execution.id, "first run"
+    return "ran", execution.id, _difference(store, earlier[-1], execution)
+
+
+def _failure(execution: Any) -> str:
+    result = execution.custom_properties.get("__execution_result__")
+    if result is None:
+        return "an input could not be resolved"
+    lines = [line for line in result.string_value.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "no message"
+
+
+def _reuse(store: Any, execution: Any, earlier: list[Any]) -> str:
+    outputs = metadata.artifacts_of_execution(store, execution.id, outputs=True)
+    wanted = {artifact.id for artifacts in outputs.values() for artifact in artifacts}
+    for candidate in earlier:
+        if candidate.last_known_state != metadata.COMPLETE:
+            continue
+        made = metadata.artifacts_of_execution(store, candidate.id, outputs=True)
+        if wanted & {artifact.id for artifacts in made.values() for artifact in artifacts}:
+            run = _run_of(store, candidate.id)
+            return f"same inputs and settings as in run {run}"
+    return "same inputs and settings as before"
+
+
+def _run_of(store: Any, execution_id: int) -> str:
+    for context in store.get_contexts_by_execution(execution_id):
+        type_name = store.get_context_types_by_id([context.type_id])[0].name
+        if type_name == "pipeline_run":
+            return str(context.name)
+    return "?"
+
+
+def _difference(store: Any, before: Any, now: Any) -> str:
+    """Names what differs between two executions of one node."""
+    old, new = metadata.properties_of_execution(before), metadata.properties_of_execution(now)
+    changes: list[str] = []
+    for key in sorted(set(old) | set(new)):
+        if old.get(key) == new.get(key):
+            continue
+        fields = _json_changes(old.get(key), new.get(key))
+        if fields is not None:
+            changes.extend(fields)
+        else:
+            changes.append(f"{_PROPERTY_NAMES.get(key, key)} changed")
+    changes.extend(_input_changes(store, before.id, now.id))
+    if not changes:
+        return "asked to run again, or the earlier result is gone"
+    shown = "; ".join(changes[:3])
+    return shown if len(changes) <= 3 else f"{shown}; and {len(changes) - 3} more changes"
+
+
+def _json_changes(old: Any, new: Any) -> list[str] | None:
+    """Differences of two JSON objects as `key 1 -> 2`, or None where they are not objects."""
+    try:
+        before, after = json.loads(str(old)), json.loads(str(new))
+    except ValueError:
+        return None
+    if not isinstance(before, Mapping) or not isinstance(after, Mapping):
+        return None
+    if "class_names" in after:
+        return None
+    return [
+        f"{key} {before.get(key)} -> {after.get(key)}"
+        for key in sorted(set(before) | set(after))
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _input_changes(store: Any, before: int, now: int) -> list[str]:
+    old = metadata.artifacts_of_execution(store, before, outputs=False)
+    new = metadata.artifacts_of_execution(store, now, outputs=False)
+    return [
+        f"input {key} is new"
+        for key in sorted(set(old) | set(new))
+        if [a.id for a in old.get(key, [])] != [a.id for a in new.get(key, [])]
+    ]

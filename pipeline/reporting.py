@@ -1,0 +1,46 @@
+"""Hands a run's facts to the report library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slimworks.components import contracts
+from slimworks.components.report.report import ReportInputs, write_report
+from slimworks.pipeline.facts import RunFacts
+
+if TYPE_CHECKING:
+    from slimworks.pipeline.run import RunOutcome
+
+
+def write_run_report(
+    path: Path, facts: RunFacts, outcome: RunOutcome, config_yaml: str, command: str
+) -> None:
+    """Writes the run's self-contained report.html; sections without facts are left out."""
+    blessing, replay = facts.folder("gate", "blessing"), facts.folder("replay", "replay")
+    inputs = ReportInputs(
+        run_id=outcome.run_id,
+        name=outcome.name,
+        title=f"{outcome.name}: run {outcome.run_id}",
+        ingest_report_dir=_text(facts.folder("ingest", "ingest_report")),
+        label_map_dir=_text(facts.folder("ingest", "label_map")),
+        model_dir=_text(facts.folder("trainer", "model")),
+        evaluation_dir=_text(facts.folder("evaluator", "evaluation")),
+        examples_dir=_text(facts.folder("ingest", "examples")),
+        decision_path=_text(blessing and blessing / contracts.DECISION_FILE),
+        replay_path=_text(replay and replay / contracts.REPLAY_FILE),
+        pushed=facts.pushed(),
+        steps=[_step(step) for step in outcome.steps if step["name"] != "baseline"],
+        config_yaml=config_yaml,
+        command=command,
+        error=outcome.error,
+    )
+    write_report(str(path), inputs)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _step(step: dict[str, Any]) -> dict[str, Any]:
+    return {key: step[key] for key in ("name", "seconds", "cached", "reason", "state")}

@@ -1,0 +1,256 @@
+"""One run, from photos to a verdict: build, launch, collect, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from slimworks.components import contracts, files
+from slimworks.components.errors import (
+    EXIT_CRASH,
+    EXIT_PUSHED,
+    EXIT_REFUSED,
+    ConfigError,
+    nearest,
+)
+from slimworks.pipeline import dag, launcher
+from slimworks.pipeline.config import PipelineConfig, pipeline_name, to_yaml
+from slimworks.pipeline.facts import RunFacts
+from slimworks.pipeline.paths import PipelinePaths, exclusive, new_run_id
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """How to run, apart from the configuration itself."""
+
+    root: Path = Path("slimworks-runs")
+    first_step: str | None = None
+    last_step: str | None = None
+    no_cache: str | None = None  # a step, or "all"
+    command: str = "slimworks run"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOutcome:
+    """What a run came to; `to_json` is what `run --json` prints."""
+
+    run_id: str
+    name: str
+    exit_code: int
+    verdict: str | None
+    reasons: list[str]
+    version: int | None
+    pushed_to: str | None
+    metrics: dict[str, Any]
+    report: str
+    steps: list[dict[str, Any]]
+    error: dict[str, Any] | None
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The outcome as one JSON object."""
+        return dataclasses.asdict(self)
+
+
+def run_pipeline(config: PipelineConfig, options: RunOptions) -> RunOutcome:
+    """Runs the pipeline on this machine.
+
+    Args:
+        config: The configuration; `data.source` must be set.
+        options: Run root and which steps to run.
+
+    Raises:
+        SlimWorksError: The run cannot start. A failing step is part of the outcome instead.
+    """
+    if not config.data.source:
+        raise ConfigError(
+            "No data: data.source is not set.", "Give a folder of photos: slimworks run --data DIR."
+        )
+    _check_steps(options)
+    _check_inputs(config)
+    paths = PipelinePaths(
+        options.root.resolve(), config.name or pipeline_name(str(config.data.source))
+    )
+    paths.create()
+    with exclusive(paths):
+        return _run(config, options, paths)
+
+
+def _check_steps(options: RunOptions) -> None:
+    for option, step in (
+        ("--from", options.first_step),
+        ("--until", options.last_step),
+        ("--no-cache", None if options.no_cache == "all" else options.no_cache),
+    ):
+        if step is not None and step not in dag.NODES:
+            raise ConfigError(
+                f"{option} {step!r} is no step.{nearest(step, dag.NODES)}",
+                f"Steps: {', '.join(dag.NODES)}.",
+            )
+
+
+def _check_inputs(config: PipelineConfig) -> None:
+    """Finds what would stop the run anyway, before seconds are spent on imports."""
+    from slimworks.components.ingest.source import list_source
+
+    listing = list_source(str(config.data.source), config.data)
+    checkpoint = config.train.checkpoint_path
+    if checkpoint and not list(Path(checkpoint).parent.glob(f"{Path(checkpoint).name}*")):
+        raise ConfigError(
+            f"train.checkpoint_path {checkpoint} does not exist.",
+            "Give a TF-Slim checkpoint: its prefix (without .index), its file or its folder.",
+        )
+    del listing
+
+
+def _run(config: PipelineConfig, options: RunOptions, paths: PipelinePaths) -> RunOutcome:
+    from slimworks.pipeline import tfx_import
+
+    started = time.monotonic()
+    run_id = new_run_id()
+    run_folder = paths.run(run_id)
+    run_folder.mkdir(parents=True)
+    files.write_text(run_folder / "config.yaml", to_yaml(config))
+    progress = _Progress(run_id)
+    progress.line(f"run {run_id} of {paths.name}: {config.data.source} -> {paths.home}")
+    tfx_import.prepare()
+    from slimworks.pipeline import local_runner
+    from slimworks.pipeline.metadata import SqliteMetadata, abandon_unfinished
+
+    ir = _compiled(config, options, paths, run_id)
+    with SqliteMetadata(paths.metadata) as connection:
+        abandoned = abandon_unfinished(connection.store, paths.name, dag.NODES)
+    _remove_unfinished(paths, abandoned)
+    interrupted = True
+    results: list[launcher.NodeResult] = []
+    try:
+        local_runner.run_nodes(
+            ir,
+            paths.metadata,
+            run_folder / "logs",
+            progress.start,
+            lambda result: (results.append(result), progress.end(result))[0],
+        )
+        interrupted = False
+    finally:
+        if interrupted:
+            state = {"run_id": run_id, "name": paths.name, "state": "interrupted",
+                     "steps": [result.to_json() for result in results]}  # fmt: skip
+            files.write_json(run_folder / "run.json", state)
+    return _conclude(config, options, paths, run_id, results, time.monotonic() - started)
+
+
+def _compiled(
+    config: PipelineConfig, options: RunOptions, paths: PipelinePaths, run_id: str
+) -> Any:
+    """Compiles the pipeline, keeps the wanted steps and binds the run id."""
+    pipeline = dag.build_pipeline(config, paths.name, dag.Locations.local(config, paths))
+    ir = dag.compile_pipeline(pipeline)
+    upstream = {n.pipeline_node.node_info.id: set(n.pipeline_node.upstream_nodes) for n in ir.nodes}
+    no_cache: set[str] = set()
+    if options.no_cache == "all":
+        no_cache = set(upstream)
+    elif options.no_cache:
+        no_cache = {options.no_cache}
+    if options.first_step:
+        no_cache |= {n for n in upstream if options.first_step in _ancestors(n, upstream) | {n}}
+    keep = set(upstream)
+    if options.last_step:
+        keep = _ancestors(options.last_step, upstream) | {options.last_step}
+    nodes = [node for node in ir.nodes if node.pipeline_node.node_info.id in keep]
+    for node in nodes:
+        if node.pipeline_node.node_info.id in no_cache:
+            node.pipeline_node.execution_options.caching_options.enable_cache = False
+    kept = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del ir.nodes[:]
+    ir.nodes.extend(kept)
+    launcher.bind_run_id(ir, run_id)
+    return ir
+
+
+def _ancestors(node: str, upstream: dict[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    pending = [node]
+    while pending:
+        for parent in upstream[pending.pop()] - found:
+            found.add(parent)
+            pending.append(parent)
+    return found
+
+
+def _remove_unfinished(paths: PipelinePaths, executions: Sequence[str]) -> None:
+    """Removes the partial outputs of executions that a killed run left behind."""
+    for execution in executions:
+        for folder in paths.artifacts.glob(f"*/*/{execution}"):
+            shutil.rmtree(folder)
+        for folder in paths.artifacts.glob(f"*/.system/*/{execution}"):
+            shutil.rmtree(folder)
+
+
+def _conclude(
+    config: PipelineConfig,
+    options: RunOptions,
+    paths: PipelinePaths,
+    run_id: str,
+    results: Sequence[launcher.NodeResult],
+    seconds: float,
+) -> RunOutcome:
+    from slimworks.pipeline.reporting import write_run_report
+
+    facts = RunFacts.collect(paths, run_id)
+    error = next((r.error for r in results if r.state == launcher.FAILED), None)
+    report = paths.run(run_id) / "report.html"
+    decision, pushed = facts.decision(), facts.pushed()
+    outcome = RunOutcome(
+        run_id=run_id,
+        name=paths.name,
+        exit_code=_exit_code(error, decision),
+        verdict=decision["verdict"] if decision else None,
+        reasons=decision["reasons"] if decision else [],
+        version=pushed["version"] if pushed else None,
+        pushed_to=pushed["pushed_to"] if pushed else None,
+        metrics=facts.headline_metrics(),
+        report=str(report),
+        steps=[result.to_json() for result in results],
+        error=error,
+        seconds=round(seconds, 1),
+    )
+    files.write_json(paths.run(run_id) / "run.json", {**outcome.to_json(), "state": "ended"})
+    write_run_report(report, facts, outcome, to_yaml(config), options.command)
+    return outcome
+
+
+def _exit_code(error: dict[str, Any] | None, decision: dict[str, Any] | None) -> int:
+    if error is not None:
+        return int(error.get("exit_code", EXIT_CRASH))
+    if decision is None or decision["blessed"]:
+        return EXIT_PUSHED
+    if decision["verdict"] == contracts.INCONCLUSIVE and decision["on_inconclusive"] == "keep":
+        return EXIT_PUSHED
+    return EXIT_REFUSED
+
+
+class _Progress:
+    """One line for each step on stderr."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+
+    def line(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201  # the command line's own output
+
+    def start(self, node: str) -> None:
+        _log.debug("%s starts", node)
+
+    def end(self, result: launcher.NodeResult) -> None:
+        if result.name == "baseline" and result.state != launcher.FAILED:
+            return
+        self.line(f"{result.name:<11} {result.state:<8}{result.seconds:7.1f} s  {result.reason}")

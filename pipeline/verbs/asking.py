@@ -1,0 +1,97 @@
+"""Verbs at the serving end: serve, predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from slimworks.components.errors import ConfigError
+from slimworks.pipeline.cli import emit, verb
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
+
+
+@click.command(
+    name="serve",
+    short_help="Serve a model folder like TensorFlow Serving, by gRPC.",
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+)
+@click.argument("flags", nargs=-1, type=click.UNPROCESSED)
+def serve_verb(flags: tuple[str, ...]) -> int:
+    """Serve a model folder; takes tensorflow_model_server's flags."""
+    from slimworks.components.serving.server import parse_flags, serve
+
+    return serve(parse_flags([flag for flag in flags if flag not in ("--debug", "--json")]))
+
+
+@verb(
+    "predict",
+    "  slimworks predict cat.jpg dog.png\n"
+    "  slimworks predict photos/ --server 127.0.0.1:8500 --model flowers --top-k 3\n",
+)
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--server", default="127.0.0.1:8500", show_default=True, help="host:port of gRPC.")
+@click.option("--model", "model_name", default="default", show_default=True, help="Served model.")
+@click.option("--top-k", default=3, show_default=True, help="Classes to print for each image.")
+@click.option("--timeout-seconds", default=10.0, show_default=True, help="For each request.")
+@click.option("--batch-size", default=16, show_default=True, help="Images in a request.")
+def predict_verb(
+    images: tuple[str, ...],
+    server: str,
+    model_name: str,
+    top_k: int,
+    timeout_seconds: float,
+    batch_size: int,
+    as_json: bool,
+    debug: bool,
+) -> int:
+    """Classify images (files or folders) through any TensorFlow Serving-compatible server."""
+    from slimworks.components.serving.client import Client
+
+    paths = _image_paths(images)
+    with Client(server, model_name, timeout_seconds=timeout_seconds) as client:
+        rows: list[dict[str, Any]] = []
+        for start in range(0, len(paths), batch_size):
+            batch = paths[start : start + batch_size]
+            for path, prediction in zip(batch, client.predict_files(batch), strict=True):
+                rows.append(_row(path, prediction, top_k))
+    lines = []
+    for row in rows:
+        shown = "  ".join(f"{c['class_name']} {c['probability']:.3f}" for c in row["classes"])
+        lines.append(f"{row['file']}: {shown}{'' if row['is_known'] else '  (unknown)'}")
+    emit({"predictions": rows}, as_json, "\n".join(lines))
+    return 0
+
+
+def _row(path: str, prediction: Any, top_k: int) -> dict[str, Any]:
+    classes = zip(
+        prediction.class_names, prediction.class_indices, prediction.probabilities, strict=True
+    )
+    return {
+        "file": path,
+        "classes": [
+            {"class_name": name, "class_index": index, "probability": probability}
+            for name, index, probability in list(classes)[:top_k]
+        ],
+        "is_known": prediction.is_known,
+        "version": prediction.version,
+    }
+
+
+def _image_paths(arguments: tuple[str, ...]) -> list[str]:
+    """Files as given; folders give the images below them, in order."""
+    paths: list[str] = []
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
+            if not found:
+                raise ConfigError(f"{argument} holds no image.", "Give files or another folder.")
+            paths += [str(p) for p in found]
+        elif path.is_file():
+            paths.append(argument)
+        else:
+            raise ConfigError(f"{argument} does not exist.", "Give files or folders of images.")
+    return paths

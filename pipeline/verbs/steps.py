@@ -1,0 +1,197 @@
+"""One component on plain paths, as TF-Slim's scripts were used."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from slimworks.components import contracts, files
+from slimworks.components.errors import ConfigError, DataError
+from slimworks.pipeline.cli import emit, verb
+
+_set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Setting; repeatable."
+)
+_output_option = click.option("--output", required=True, metavar="DIR", help="New folder.")
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("slimworks").setLevel(logging.INFO)
+
+
+def _new_output(output: str) -> Path:
+    path = Path(output)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ConfigError(f"{output} exists and is not empty.", "Give a new folder to --output.")
+    return path
+
+
+def _existing(folder: str, file_name: str, made_by: str) -> Path:
+    path = Path(folder)
+    if not (path / file_name).exists():
+        raise ConfigError(
+            f"{path / file_name} does not exist.", f"Give a folder written by `{made_by}`."
+        )
+    return path
+
+
+@verb("ingest", "  slimworks ingest --data photos/ --output examples/\n")
+@click.option("--data", required=True, metavar="DIR", help="Folder of photos.")
+@_output_option
+@_set_option
+def ingest_verb(
+    data: str, output: str, overrides: tuple[str, ...], as_json: bool, debug: bool
+) -> int:
+    """Check photos, set bad ones aside, write split TFRecords with TF-Slim's keys."""
+    from slimworks.components.ingest.ingest import IngestOutputs, ingest
+    from slimworks.pipeline.config import load_config
+
+    config = load_config(None, overrides, data)
+    target = _new_output(output)
+    _log_to_stderr()
+    with files.new_folder(target if not target.exists() else _emptied(target)) as folder:
+        outputs = IngestOutputs(
+            examples=str(folder / "examples"),
+            label_map=str(folder / "label_map"),
+            report=str(folder / "report"),
+        )
+        ingest(data, outputs, config.data, contracts.LabelMap())
+    summary = files.read_json(target / "report" / contracts.SUMMARY_FILE)
+    emit(summary, as_json, f"wrote {target}\n{json.dumps(summary, indent=2, ensure_ascii=False)}")
+    return 0
+
+
+def _emptied(path: Path) -> Path:
+    """An existing empty folder makes room for the finished one."""
+    path.rmdir()
+    return path
+
+
+@verb(
+    "train",
+    "  slimworks train --examples examples/ --output model/\n"
+    "  slimworks train --examples examples/ --output model/ \\\n"
+    "      --set model.net=inception_v3 --set train.checkpoint_path=inception_v3.ckpt\n",
+)
+@click.option("--examples", required=True, metavar="DIR", help="Output of `slimworks ingest`.")
+@_output_option
+@_set_option
+def train_verb(
+    examples: str, output: str, overrides: tuple[str, ...], as_json: bool, debug: bool
+) -> int:
+    """Train a network on ingested examples and export it."""
+    from slimworks.components.trainer.train import TrainInputs, train
+    from slimworks.components.transform.transform import TransformOutputs, transform
+    from slimworks.pipeline import tfx_import
+    from slimworks.pipeline.config import load_config
+    from slimworks.pipeline.dag import transform_settings
+
+    config = load_config(None, overrides)
+    source = _existing(examples, "label_map", "slimworks ingest")
+    target = _new_output(output)
+    _log_to_stderr()
+    tfx_import.prepare()
+    # Beside the output, under a steady name: a killed training goes on from its checkpoint.
+    work = target.parent / f".{target.name}.work"
+    transformed = TransformOutputs(
+        graph_dir=str(work / "transform_graph"), examples_dir=str(work / "examples")
+    )
+    if not (work / "transform.done").exists():
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        transform(str(source / "examples"), transformed, transform_settings(config))
+        (work / "transform.done").touch()
+    inputs = TrainInputs(
+        examples=transformed.examples_dir,
+        transform_graph=transformed.graph_dir,
+        label_map=str(source / "label_map"),
+    )
+    with files.new_folder(target if not target.exists() else _emptied(target)) as folder:
+        facts = train(
+            inputs, str(folder), str(work / "training"), config.model, config.train, config.serving
+        )
+    shutil.rmtree(work)
+    emit(facts, as_json, f"wrote {target}\n{json.dumps(facts, indent=2, ensure_ascii=False)}")
+    return 0
+
+
+@verb("evaluate", "  slimworks evaluate --model model/ --examples examples/ --output evaluation/\n")
+@click.option("--model", required=True, metavar="DIR", help="Output of `slimworks train`.")
+@click.option("--examples", required=True, metavar="DIR", help="Output of `slimworks ingest`.")
+@_output_option
+@_set_option
+def evaluate_verb(
+    model: str,
+    examples: str,
+    output: str,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    debug: bool,
+) -> int:
+    """Evaluate a trained model: one prediction for each image, metrics with intervals."""
+    from slimworks.components.evaluator.evaluate import evaluate
+    from slimworks.pipeline import tfx_import
+    from slimworks.pipeline.config import load_config
+
+    config = load_config(None, overrides)
+    model_folder = _existing(model, contracts.SAVED_MODEL_FOLDER, "slimworks train")
+    source = _existing(examples, "label_map", "slimworks ingest")
+    target = _new_output(output)
+    _log_to_stderr()
+    tfx_import.prepare()
+    with files.new_folder(target if not target.exists() else _emptied(target)) as folder:
+        metrics = evaluate(
+            str(model_folder),
+            str(source / "examples"),
+            contracts.LabelMap.read(source / "label_map"),
+            str(folder),
+            config.evaluate,
+        )
+    emit(
+        metrics,
+        as_json,
+        f"accuracy {metrics['accuracy']:.4f} on {metrics['num_images']} images\nwrote {target}",
+    )
+    return 0
+
+
+@verb("export", "  slimworks export --model model/ --output saved_model/\n")
+@click.option("--model", required=True, metavar="DIR", help="Output of `slimworks train`.")
+@_output_option
+def export_verb(model: str, output: str, as_json: bool, debug: bool) -> int:
+    """Write a trained model's SavedModel to a folder of its own."""
+    source = _existing(model, contracts.SAVED_MODEL_FOLDER, "slimworks train")
+    target = _new_output(output)
+    with files.new_folder(target if not target.exists() else _emptied(target)) as folder:
+        shutil.copytree(source / contracts.SAVED_MODEL_FOLDER, folder, dirs_exist_ok=True)
+    facts = {"output": str(target), "digest": files.sha256_of_tree(target)}
+    emit(facts, as_json, f"wrote {target}")
+    return 0
+
+
+@verb("push", "  slimworks push --model model/ --base-path serving/flowers\n")
+@click.option("--model", required=True, metavar="DIR", help="`slimworks train`'s output or a SavedModel.")
+@click.option("--base-path", required=True, metavar="DIR", help="Folder that the server watches.")
+@click.option("--keep", default=5, show_default=True, help="Versions to keep.")
+def push_verb(model: str, base_path: str, keep: int, as_json: bool, debug: bool) -> int:
+    """Publish a model as the next version, without a gate: the ledger says so."""
+    from slimworks.components.pusher.publish import publish
+
+    folder = Path(model)
+    if (folder / contracts.SAVED_MODEL_FOLDER).is_dir():
+        folder = folder / contracts.SAVED_MODEL_FOLDER
+    if not (folder / "saved_model.pb").is_file():
+        raise DataError(
+            f"{model} holds no saved_model.pb.", "Give the output of `slimworks train` or `export`."
+        )
+    facts: dict[str, Any] = {"verdict": None, "reason": "pushed by hand: slimworks push"}
+    published = publish(str(folder), base_path, facts=facts, keep_versions=keep)
+    value = {"version": published.version, "pushed_to": str(published.path)}
+    emit(value, as_json, f"pushed as version {published.version}: {published.path}")
+    return 0
