@@ -147,7 +147,9 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 def _config_error(error: pydantic.ValidationError) -> ConfigError:
     first = error.errors()[0]
-    location = [str(part) for part in first["loc"] if not str(part).startswith(("literal", "list["))]
+    location = [
+        str(part) for part in first["loc"] if not str(part).startswith(("literal", "list["))
+    ]
     key = ".".join(location)
     if isinstance(original := first.get("ctx", {}).get("error"), ConfigError):
         return original
@@ -159,7 +161,9 @@ def _config_error(error: pydantic.ValidationError) -> ConfigError:
             f"Keys of {where}: {', '.join(known)}.",
         )
     if first["type"] == "value_error":
-        return ConfigError(str(first["ctx"]["error"]), f"Change {key or 'it'} in the config or by --set.")
+        return ConfigError(
+            str(first["ctx"]["error"]), f"Change {key or 'it'} in the config or by --set."
+        )
     return ConfigError(
         f"{key} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}.",
         f"Change it in the config or by --set {key}=VALUE.",

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import slimworks
+from slimworks import __version__
 from slimworks.components.nets.registry import get_net
 from slimworks.components.preprocessing import geometry
 from slimworks.pipeline.config import PipelineConfig
@@ -67,7 +67,6 @@ def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> A
         name: Pipeline name: the scope of caching and of the baseline.
         locations: Folders.
     """
-    from tfx.dsl.components.base import base_node
     from tfx.dsl.experimental.conditionals import conditional
     from tfx.orchestration import pipeline as tfx_pipeline
 
@@ -78,31 +77,28 @@ def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> A
     from slimworks.components.replay.component import Replay
     from slimworks.components.statistics.component import SchemaInference, Statistics, Validation
     from slimworks.components.trainer.component import Trainer
+    from slimworks.components.trainer.config import ExportConfig
     from slimworks.components.transform.component import Transform
     from slimworks.pipeline.baseline import baseline_resolver
 
-    version = slimworks.__version__
     ingest = Ingest(
         source=locations.source,
         config=config.data,
         label_map_state=locations.label_map_state,
-        code_version=version,
     ).with_id("ingest")
     examples, label_map = ingest.outputs["examples"], ingest.outputs["label_map"]
-    statistics = Statistics(examples=examples, code_version=version).with_id("statistics")
+    statistics = Statistics(examples=examples).with_id("statistics")
     schema = SchemaInference(
-        statistics=statistics.outputs["statistics"], label_map=label_map, code_version=version
+        statistics=statistics.outputs["statistics"], label_map=label_map
     ).with_id("schema")
     validation = Validation(
         statistics=statistics.outputs["statistics"],
         schema=schema.outputs["schema"],
-        code_version=version,
     ).with_id("validation")
     transform = Transform(
         examples=examples,
         schema=schema.outputs["schema"],
         settings=transform_settings(config),
-        code_version=version,
     ).with_id("transform")
     # Bad data must stop the run before hours of training, not beside them.
     transform.add_upstream_node(validation)
@@ -112,9 +108,10 @@ def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> A
         label_map=label_map,
         model=config.model,
         train=config.train,
-        serving=config.serving,
+        export=ExportConfig(
+            top_k=config.serving.top_k, min_probability=config.serving.min_probability
+        ),
         work=locations.work,
-        code_version=version,
     ).with_id("trainer")
     baseline = baseline_resolver(trainer.outputs["model"]).with_id("baseline")
     evaluator = Evaluator(
@@ -123,7 +120,7 @@ def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> A
         label_map=label_map,
         baseline_model=baseline.outputs["model"],
         config=config.evaluate,
-        code_version=version,
+        code_version=__version__,
     ).with_id("evaluator")
     gate = Gate(
         evaluation=evaluator.outputs["evaluation"],
@@ -131,9 +128,9 @@ def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> A
         label_map=label_map,
         baseline_model=baseline.outputs["model"],
         config=config.gate,
-        code_version=version,
+        code_version=__version__,
     ).with_id("gate")
-    nodes: list[base_node.BaseNode] = [
+    nodes = [
         ingest, statistics, schema, validation, transform, trainer, baseline, evaluator, gate,
     ]  # fmt: skip
     blessing = gate.outputs["blessing"]
@@ -144,7 +141,6 @@ def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> A
             evaluation=evaluator.outputs["evaluation"],
             blessing=blessing,
             config=config.serving,
-            code_version=version,
         ).with_id("replay")
         pusher = Pusher(
             model=trainer.outputs["model"],
@@ -153,7 +149,6 @@ def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> A
             evaluation=evaluator.outputs["evaluation"],
             config=config.push,
             base_path=locations.base_path,
-            code_version=version,
         ).with_id("pusher")
     nodes += [replay, pusher]
     return tfx_pipeline.Pipeline(

@@ -25,7 +25,9 @@ STACK = {
     "apache-beam": "2.",
     "kfp": "2.",
 }
-MIN_FREE_BYTES = 5 * 2**30  # examples, transformed examples and checkpoints of a few thousand photos
+MIN_FREE_BYTES = (
+    5 * 2**30
+)  # examples, transformed examples and checkpoints of a few thousand photos
 MIN_MEMORY_BYTES = 4 * 2**30  # training inception_v3 with batch 32 peaks below this
 
 
@@ -69,7 +71,9 @@ def _package(name: str, prefix: str) -> Check:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return Check(name, False, "not installed", "Run `make setup`, or pip install slimworks.")
-    return Check(name, version.startswith(prefix), version, f"Install {name} {prefix}x: make setup.")
+    return Check(
+        name, version.startswith(prefix), version, f"Install {name} {prefix}x: make setup."
+    )
 
 
 def _processor() -> Check:

@@ -71,9 +71,7 @@ def launch_node(
     from tfx.orchestration.local import runner_utils
     from tfx.orchestration.portable import launcher
 
-    node = next(
-        n.pipeline_node for n in ir.nodes if n.pipeline_node.node_info.id == node_id
-    )
+    node = next(n.pipeline_node for n in ir.nodes if n.pipeline_node.node_info.id == node_id)
     deployment = runner_utils.extract_local_deployment_config(ir)
     portable = launcher.Launcher(
         pipeline_node=node,

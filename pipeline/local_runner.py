@@ -127,9 +127,7 @@ class _Child:
             "exit_code": 1,
         }
         seconds = time.monotonic() - self.started
-        return launcher.NodeResult(
-            self.name, launcher.FAILED, seconds, error["cause"], None, error
-        )
+        return launcher.NodeResult(self.name, launcher.FAILED, seconds, error["cause"], None, error)
 
     def terminate(self) -> None:
         """Asks the process to stop, then makes it."""

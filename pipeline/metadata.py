@@ -31,7 +31,7 @@ class SqliteMetadata(metadata.Metadata):
 
     def __enter__(self) -> SqliteMetadata:
         if self._depth == 0:
-            self._lock = open(self._lock_path, "w", encoding="utf-8")  # noqa: SIM115
+            self._lock = open(self._lock_path, "w", encoding="utf-8")
             fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._depth += 1
         super().__enter__()

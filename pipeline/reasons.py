@@ -17,9 +17,7 @@ _PROPERTY_NAMES = {
 }
 
 
-def explain(
-    store: Any, pipeline_name: str, run_id: str, node: str
-) -> tuple[str, int | None, str]:
+def explain(store: Any, pipeline_name: str, run_id: str, node: str) -> tuple[str, int | None, str]:
     """Returns (state, execution id, reason) of a node in a run.
 
     States: "ran", "reused", "skipped" or "failed".

@@ -22,7 +22,7 @@ def write_run_report(
         run_id=outcome.run_id,
         name=outcome.name,
         title=f"{outcome.name}: run {outcome.run_id}",
-        ingest_report_dir=_text(facts.folder("ingest", "ingest_report")),
+        ingest_report_dir=_text(facts.folder("ingest", "report")),
         label_map_dir=_text(facts.folder("ingest", "label_map")),
         model_dir=_text(facts.folder("trainer", "model")),
         evaluation_dir=_text(facts.folder("evaluator", "evaluation")),

@@ -75,10 +75,10 @@ def run_pipeline(config: PipelineConfig, options: RunOptions) -> RunOutcome:
             "No data: data.source is not set.", "Give a folder of photos: slimworks run --data DIR."
         )
     _check_steps(options)
-    _check_inputs(config)
     paths = PipelinePaths(
         options.root.resolve(), config.name or pipeline_name(str(config.data.source))
     )
+    _check_inputs(config, paths)
     paths.create()
     with exclusive(paths):
         return _run(config, options, paths)
@@ -97,18 +97,21 @@ def _check_steps(options: RunOptions) -> None:
             )
 
 
-def _check_inputs(config: PipelineConfig) -> None:
+def _check_inputs(config: PipelineConfig, paths: PipelinePaths) -> None:
     """Finds what would stop the run anyway, before seconds are spent on imports."""
     from slimworks.components.ingest.source import list_source
 
-    listing = list_source(str(config.data.source), config.data)
+    list_source(
+        str(config.data.source),
+        exclude_classes=config.data.exclude_classes,
+        own_folders=(str(paths.label_map_state),),
+    )
     checkpoint = config.train.checkpoint_path
     if checkpoint and not list(Path(checkpoint).parent.glob(f"{Path(checkpoint).name}*")):
         raise ConfigError(
             f"train.checkpoint_path {checkpoint} does not exist.",
             "Give a TF-Slim checkpoint: its prefix (without .index), its file or its folder.",
         )
-    del listing
 
 
 def _run(config: PipelineConfig, options: RunOptions, paths: PipelinePaths) -> RunOutcome:

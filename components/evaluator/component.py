@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import slimworks
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import channel, component_spec, standard_artifacts
+
 from slimworks.components.evaluator import executor
 from slimworks.components.evaluator.config import EvaluateConfig
 from slimworks.components.ingest.artifacts import LabelMap
-from tfx.dsl.components.base import base_component, executor_spec
-from tfx.types import channel, component_spec, standard_artifacts
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):
@@ -43,6 +43,8 @@ class Evaluator(base_component.BaseComponent):
         label_map: channel.BaseChannel,
         config: EvaluateConfig,
         baseline_model: channel.BaseChannel | None = None,
+        *,
+        code_version: str,
     ) -> None:
         """Declares the node.
 
@@ -52,6 +54,7 @@ class Evaluator(base_component.BaseComponent):
             label_map: Classes by class index.
             config: Split, batch size, confidence.
             baseline_model: The last blessed model; a resolver may find none.
+            code_version: Version of SlimWorks; an upgrade invalidates the cache.
         """
         spec = EvaluatorSpec(
             examples=examples,
@@ -59,7 +62,7 @@ class Evaluator(base_component.BaseComponent):
             label_map=label_map,
             baseline_model=baseline_model,
             config=config.canonical_json(),
-            code_version=slimworks.__version__,
+            code_version=code_version,
             evaluation=channel.Channel(type=standard_artifacts.ModelEvaluation),
         )
         super().__init__(spec=spec)

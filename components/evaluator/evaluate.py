@@ -20,7 +20,7 @@ _LOGGER = logging.getLogger(__name__)
 def evaluate(
     model_dir: str | os.PathLike[str],
     examples_dir: str | os.PathLike[str],
-    label_map: str | os.PathLike[str],
+    label_map: contracts.LabelMap,
     output_dir: str | os.PathLike[str],
     config: EvaluateConfig,
     baseline_model_dir: str | os.PathLike[str] | None = None,
@@ -30,7 +30,7 @@ def evaluate(
     Args:
         model_dir: Model artifact of the candidate (saved_model/, model.json).
         examples_dir: Examples artifact with the original encoded images.
-        label_map: Folder of the LabelMap artifact.
+        label_map: Classes by class index.
         output_dir: Receives predictions.parquet, baseline_predictions.parquet, metrics.json
             and tfma/.
         config: Split, batch size, confidence.
@@ -43,7 +43,7 @@ def evaluate(
         DataError: A model does not fit the label map, or cannot be run over the split.
     """
     started = time.monotonic()
-    class_names = list(contracts.LabelMap.read(label_map).class_names)
+    class_names = list(label_map.class_names)
     _LOGGER.info("evaluating %s on split %s of %s", model_dir, config.split, examples_dir)
     _check_class_names(model_dir, class_names)
     output = Path(output_dir)
@@ -64,10 +64,10 @@ def evaluate(
         tfma_output.write(predictions_path, len(class_names), output / contracts.TFMA_FOLDER)
     files.write_json(output / contracts.EVALUATION_METRICS_FILE, result)
     _LOGGER.info(
-        "evaluated %d examples in %.1f s, accuracy %s: %s",
-        result["num_examples"],
+        "evaluated %d images in %.1f s, accuracy %s: %s",
+        result["num_images"],
         time.monotonic() - started,
-        result["accuracy"]["value"] if result["accuracy"] else None,
+        result["accuracy"],
         output,
     )
     return result
@@ -144,7 +144,7 @@ def _evaluate_baseline(
     predictions_path = output / contracts.BASELINE_PREDICTIONS_FILE
     _predict(model_dir, examples_dir, predictions_path, config)
     measured = measure(predictions_path, class_names, num_label_map_classes, config.confidence)
-    return {"num_unknown_class": 0, **measured, "class_names": class_names}
+    return {"class_names": class_names, "num_unknown_class": 0, **measured}
 
 
 def _check_class_names(model_dir: str | os.PathLike[str], class_names: list[str]) -> None:

@@ -18,6 +18,7 @@ class Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Runs `evaluate.evaluate` on the artifacts' folders."""
+        from slimworks.components import contracts
         from slimworks.components.evaluator import evaluate
         from slimworks.components.evaluator.config import EvaluateConfig
 
@@ -25,7 +26,9 @@ class Executor(base_executor.BaseExecutor):
         evaluate.evaluate(
             model_dir=artifact_utils.get_single_uri(input_dict["model"]),
             examples_dir=artifact_utils.get_single_uri(input_dict["examples"]),
-            label_map=artifact_utils.get_single_uri(input_dict["label_map"]),
+            label_map=contracts.LabelMap.read(
+                artifact_utils.get_single_uri(input_dict["label_map"])
+            ),
             output_dir=artifact_utils.get_single_uri(output_dict["evaluation"]),
             config=EvaluateConfig.model_validate_json(exec_properties["config"]),
             # A resolver that finds no blessed model gives an empty list.

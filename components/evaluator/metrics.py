@@ -6,27 +6,29 @@
       "format": 1,
       "split": "test",
       "confidence": 0.95,              coverage of every interval below
-      "num_examples": 400,
+      "num_images": 400,
       "num_nan": 0,                    rows with a probability that is NaN or infinite; they
                                        count as wrong and are in no column of the matrix
       "num_classes": 5,
-      "accuracy":      {"value": 0.91, "low": 0.88, "high": 0.94},    Wilson interval
-      "top5_accuracy": {"value", "low", "high"} | null,     null with five classes or fewer
+      "accuracy": 0.91 | null,         null without an image
+      "accuracy_interval": [0.88, 0.94] | null,              Wilson interval, as all below
+      "top5_accuracy": 0.99 | null,    null with five classes or fewer
+      "top5_accuracy_interval": [0.97, 1.0] | null,
       "majority_class_rate": 0.24,     accuracy of always guessing the most frequent class
-      "macro_f1": 0.90 | null,         mean F1 of the classes that have examples
+      "macro_f1": 0.90 | null,         mean F1 of the classes that have images
       "log_loss": 0.31 | null,         nats; null as soon as one row is NaN
       "classes": [
         {"class_index": 0, "class_name": "daisy", "support": 80, "num_predicted": 78,
-         "precision": {"value", "low", "high"} | null,      null when never predicted
-         "recall":    {"value", "low", "high"} | null,      null without examples
-         "f1": 0.91 | null}
+         "precision": 0.95 | null, "precision_interval": [...],     null when never predicted
+         "recall": 0.93 | null,    "recall_interval": [...],        null without images
+         "f1": 0.94 | null}
       ],
       "confusion_matrix": [[76, 4, ...], ...],   rows: true class, columns: predicted class
-      "baseline": null | {"num_unknown_class": 0, ... the keys from "num_examples" on,
-                          "class_names": [...]}
+      "baseline": null | {"class_names": [...], "num_unknown_class": 0,
+                          ... the keys from "num_images" to "confusion_matrix"}
     }
 
-The baseline is measured on the examples of the classes that it knows; "num_unknown_class"
+The baseline is measured on the images of the classes that it knows; "num_unknown_class"
 counts the others.
 """
 
@@ -118,37 +120,40 @@ def count(class_index: np.ndarray, probabilities: np.ndarray) -> Counts:
     )
 
 
-def wilson(successes: int, trials: int, confidence: float) -> dict[str, float] | None:
-    """Proportion with its Wilson score interval (Wilson 1927); None without a trial."""
+def proportion(name: str, successes: int, trials: int, confidence: float) -> dict[str, Any]:
+    """Entries `name` and `name_interval` with the Wilson score interval; null without a trial."""
     if trials == 0:
-        return None
+        return {name: None, f"{name}_interval": None}
     interval = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
     return {
-        "value": successes / trials,
-        "low": float(interval.low),
-        "high": float(interval.high),
+        name: successes / trials,
+        f"{name}_interval": [float(interval.low), float(interval.high)],
     }
 
 
 def summarize(counts: Counts, class_names: Sequence[str], confidence: float) -> dict[str, Any]:
     """Metrics of one model, in the layout of `metrics.json` (see the module's docstring)."""
     support = counts.confusion.sum(axis=1) + counts.nan_by_class
-    num_examples, num_nan = int(support.sum()), int(counts.nan_by_class.sum())
+    num_images, num_nan = int(support.sum()), int(counts.nan_by_class.sum())
     classes = [
         _class_metrics(counts, index, name, confidence) for index, name in enumerate(class_names)
     ]
     f1_scores = [entry["f1"] for entry in classes if entry["support"]]
     return {
-        "num_examples": num_examples,
+        "num_images": num_images,
         "num_nan": num_nan,
         "num_classes": len(class_names),
-        "accuracy": wilson(int(np.trace(counts.confusion)), num_examples, confidence),
-        "top5_accuracy": wilson(counts.top_k_correct, num_examples, confidence)
-        if len(class_names) > TOP_K
-        else None,
-        "majority_class_rate": int(support.max()) / num_examples if num_examples else None,
+        **proportion("accuracy", int(np.trace(counts.confusion)), num_images, confidence),
+        # With five classes or fewer it is always one: no trial, no figure.
+        **proportion(
+            "top5_accuracy",
+            counts.top_k_correct,
+            num_images if len(class_names) > TOP_K else 0,
+            confidence,
+        ),
+        "majority_class_rate": int(support.max()) / num_images if num_images else None,
         "macro_f1": float(np.mean(f1_scores)) if f1_scores else None,
-        "log_loss": counts.log_loss_sum / num_examples if num_examples and not num_nan else None,
+        "log_loss": counts.log_loss_sum / num_images if num_images and not num_nan else None,
         "classes": classes,
         "confusion_matrix": counts.confusion.tolist(),
     }
@@ -165,8 +170,8 @@ def _class_metrics(
         "class_name": class_name,
         "support": support,
         "num_predicted": num_predicted,
-        "precision": wilson(correct, num_predicted, confidence),
-        "recall": wilson(correct, support, confidence),
+        **proportion("precision", correct, num_predicted, confidence),
+        **proportion("recall", correct, support, confidence),
         # 2TP / (2TP + FP + FN): defined as soon as the class occurs or is predicted.
         "f1": 2 * correct / (support + num_predicted) if support + num_predicted else None,
     }

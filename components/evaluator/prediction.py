@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +18,7 @@ from pyarrow import parquet
 from slimworks.components import contracts, files
 from slimworks.components.errors import DataError
 from slimworks.components.evaluator import metrics
-
-if TYPE_CHECKING:
-    import tensorflow as tf
+from slimworks.components.examples import reading
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -38,9 +37,10 @@ SCHEMA = pa.schema(
     ]
 )
 
-Batch = dict[str, np.ndarray]
-# images: [N] object of bytes -> (logits, probabilities), both [N, C] float32
-Model = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+Columns = dict[str, np.ndarray]
+Example = dict[str, Any]  # values by feature key
+# N encoded images -> (logits, probabilities), both [N, C] float32
+Model = Callable[[list[bytes]], tuple[np.ndarray, np.ndarray]]
 
 
 def predict_split(
@@ -60,10 +60,10 @@ def predict_split(
         Number of rows.
 
     Raises:
-        DataError: No shard, no `evaluate` signature, an image that the model cannot decode, or
-            outputs of another shape than [N, C].
+        DataError: No shard or a damaged one, no `evaluate` signature, an image that the model
+            cannot decode, or outputs of another shape than [N, C].
     """
-    batches = _read_batches(contracts.split_files(examples_dir, split), batch_size)
+    batches = _read_batches(examples_dir, split, batch_size)
     model = load_model(saved_model_dir)
     num_rows = 0
     with _new_parquet(Path(output_path)) as writer:
@@ -88,25 +88,25 @@ def load_model(saved_model_dir: str | os.PathLike[str]) -> Model:
             "Give a model folder written by `slimworks train` or `slimworks export`.",
         )
     loaded = tf.saved_model.load(str(saved_model_dir))
-    signature = loaded.signatures.get(contracts.SIGNATURE_EVALUATE)
-    if signature is None:
+    if contracts.SIGNATURE_EVALUATE not in loaded.signatures:
         raise DataError(
             f"{saved_model_dir} has no signature {contracts.SIGNATURE_EVALUATE!r} "
             f"(it has: {', '.join(sorted(loaded.signatures)) or 'none'}).",
             "Export the model again with `slimworks export`.",
         )
 
-    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def run(images: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        # By way of `loaded`: a signature alone does not keep the variables alive.
+        signature = loaded.signatures[contracts.SIGNATURE_EVALUATE]
         outputs = signature(images=tf.constant(images, tf.string))
         return outputs["logits"].numpy(), outputs["probabilities"].numpy()
 
-    run.keep_alive = loaded  # type: ignore[attr-defined]  # a signature does not own its variables
     return run
 
 
 def read_row_groups(
     predictions_path: str | os.PathLike[str], columns: list[str] | None = None
-) -> Iterator[Batch]:
+) -> Iterator[Columns]:
     """Yields the row groups of a predictions file as arrays.
 
     Texts come as [N] object, indices as [N] int64, probabilities and logits as [N, C] float32.
@@ -116,7 +116,7 @@ def read_row_groups(
             yield arrays_of(source.read_row_group(group, columns=columns))
 
 
-def arrays_of(table: pa.Table) -> Batch:
+def arrays_of(table: pa.Table) -> Columns:
     """Arrays of a predictions table, lists of equal length as one matrix."""
     arrays = {}
     for name in table.column_names:
@@ -129,40 +129,30 @@ def arrays_of(table: pa.Table) -> Batch:
     return arrays
 
 
-def _read_batches(shards: list[str], batch_size: int) -> Iterator[Batch]:
-    import tensorflow as tf
-
-    features = {
-        contracts.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string),
-        contracts.IMAGE_ID: tf.io.FixedLenFeature([], tf.string),
-        contracts.IMAGE_FILENAME: tf.io.FixedLenFeature([], tf.string, ""),
-        contracts.IMAGE_GROUP: tf.io.FixedLenFeature([], tf.string, ""),
-        contracts.CLASS_INDEX: tf.io.FixedLenFeature([], tf.int64),
-    }
-
-    def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        return tf.io.parse_example(serialized, features)
-
-    dataset = tf.data.TFRecordDataset(shards).batch(batch_size).map(parse)
-    # One batch ahead: reading overlaps the model, and no more than two batches are in memory.
-    yield from dataset.prefetch(1).as_numpy_iterator()
+def _read_batches(
+    examples_dir: str | os.PathLike[str], split: str, batch_size: int
+) -> Iterator[list[Example]]:
+    examples = reading.iterate_examples(examples_dir, split)
+    while batch := list(itertools.islice(examples, batch_size)):
+        yield batch
 
 
-def _predict(model: Model, batch: Batch, saved_model_dir: Any) -> pa.Table:
-    images = batch[contracts.IMAGE_ENCODED]
+def _predict(
+    model: Model, batch: Sequence[Example], saved_model_dir: str | os.PathLike[str]
+) -> pa.Table:
     logits, probabilities = _call(model, batch, saved_model_dir)
     for name, value in (("logits", logits), ("probabilities", probabilities)):
-        if value.ndim != 2 or len(value) != len(images):
+        if value.ndim != 2 or len(value) != len(batch):
             raise DataError(
                 f"Output {name} of {saved_model_dir} has shape {list(value.shape)} for "
-                f"{len(images)} images, expected [N, C].",
+                f"{len(batch)} images, expected [N, C].",
                 "Export the model again with `slimworks export`.",
             )
     columns = [
-        _texts(batch[contracts.IMAGE_ID]),
-        _texts(batch[contracts.IMAGE_FILENAME]),
-        _texts(batch[contracts.IMAGE_GROUP]),
-        pa.array(batch[contracts.CLASS_INDEX], pa.int64()),
+        _texts(batch, contracts.IMAGE_ID),
+        _texts(batch, contracts.IMAGE_FILENAME),
+        _texts(batch, contracts.IMAGE_GROUP),
+        pa.array([example[contracts.CLASS_INDEX] for example in batch], pa.int64()),
         pa.array(metrics.predicted_indices(probabilities), pa.int64()),
         _lists(probabilities),
         _lists(logits),
@@ -170,28 +160,32 @@ def _predict(model: Model, batch: Batch, saved_model_dir: Any) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
-def _call(model: Model, batch: Batch, saved_model_dir: Any) -> tuple[np.ndarray, np.ndarray]:
+def _call(
+    model: Model, batch: Sequence[Example], saved_model_dir: str | os.PathLike[str]
+) -> tuple[np.ndarray, np.ndarray]:
     import tensorflow as tf
 
-    images = batch[contracts.IMAGE_ENCODED]
     try:
-        return model(images)
+        return model([example[contracts.IMAGE_ENCODED] for example in batch])
     except tf.errors.InvalidArgumentError as error:
-        for image, filename in zip(images, batch[contracts.IMAGE_FILENAME], strict=True):
+        for example in batch:
             try:
-                model(np.array([image], object))
+                model([example[contracts.IMAGE_ENCODED]])
             except tf.errors.InvalidArgumentError:
                 raise DataError(
-                    f"{filename.decode()} cannot be read by the model {saved_model_dir}: "
-                    f"{str(error.message).splitlines()[0]}.",
-                    "Run `slimworks ingest` again, or export the model with this version.",
+                    f"{_text(example, contracts.IMAGE_FILENAME)} cannot be read by the model "
+                    f"{saved_model_dir}: {str(error.message).splitlines()[0]}.",
+                    "Run `slimworks ingest` again, or train with this version of SlimWorks.",
                 ) from error
         raise
 
 
-def _texts(values: np.ndarray) -> pa.Array:
-    # A file name need not be UTF-8 on Linux; the row must not be lost for it.
-    return pa.array([value.decode("utf-8", "replace") for value in values], pa.string())
+def _text(example: Example, key: str) -> str:
+    return bytes(example.get(key, b"")).decode("utf-8")
+
+
+def _texts(batch: Sequence[Example], key: str) -> pa.Array:
+    return pa.array([_text(example, key) for example in batch], pa.string())
 
 
 def _lists(matrix: np.ndarray) -> pa.Array:

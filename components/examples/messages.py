@@ -25,7 +25,7 @@ def _add_field(
     repeated: bool = False,
 ) -> descriptor_pb2.FieldDescriptorProto:
     label = _TYPE.LABEL_REPEATED if repeated else _TYPE.LABEL_OPTIONAL
-    field = message.field.add(name=name, number=number, type=kind, label=label)  # type: ignore[arg-type]
+    field = message.field.add(name=name, number=number, type=kind, label=label)
     if type_name:
         field.type_name = f".{_PACKAGE}.{type_name}"
     return field

@@ -31,4 +31,6 @@ def count_examples(examples_dir: str | os.PathLike[str], split: str) -> int:
     Raises:
         DataError: The split has no shard, or a shard is damaged.
     """
-    return sum(tfrecord.count_records(shard) for shard in contracts.split_files(examples_dir, split))
+    return sum(
+        tfrecord.count_records(shard) for shard in contracts.split_files(examples_dir, split)
+    )

@@ -1,17 +1,5 @@
-"""Artifact types of our own."""
+"""Names of the artifact types that ingest makes, for the nodes that read them."""
 
-from __future__ import annotations
+from slimworks.components.artifacts import IngestReport, LabelMap
 
-from tfx.types import artifact
-
-
-class LabelMap(artifact.Artifact):
-    """labels.txt and label_map.json: class names by class index."""
-
-    TYPE_NAME = "SlimWorksLabelMap"
-
-
-class IngestReport(artifact.Artifact):
-    """rejects.jsonl, duplicates.jsonl and summary.json."""
-
-    TYPE_NAME = "SlimWorksIngestReport"
+__all__ = ["IngestReport", "LabelMap"]

@@ -19,9 +19,10 @@ from slimworks.components.ingest.source import SourceFile, SourceListing
 # nothing beside its 64 decodes of a millisecond.
 FILES_PER_TASK = 64
 _CONVERTED_FOLDER = "converted"
+LABEL_CONFLICT = "label_conflict"  # reason of files that are sound but stand under two classes
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class CheckedFile:
     """Facts of one usable file; `stored_bytes` is the size of what the example will hold."""
 
@@ -39,7 +40,7 @@ class CheckedFile:
     is_converted: bool
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class RejectedFile:
     """One file set aside."""
 

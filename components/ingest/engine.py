@@ -21,7 +21,7 @@ Counts = Mapping[str, int]
 DEFAULT_RUNNER = "--runner=FnApiRunner"
 
 
-class _Work(beam.DoFn):  # type: ignore[misc]
+class _Work(beam.DoFn):
     """Calls the function and turns the counts that it returns into Beam counters."""
 
     def __init__(self, function: Callable[[str], Counts]) -> None:

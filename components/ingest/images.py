@@ -95,26 +95,29 @@ def _kind_of(data: bytes) -> str | None:
 def _check(data: bytes, kind: str, config: DataConfig) -> CheckedImage | Rejection:
     formats = ("JPEG", "MPO") if kind == "JPEG" else (kind,)
     try:
-        with Image.open(io.BytesIO(data), formats=formats) as image:
-            rejection = _check_size(image.size, config)
-            if rejection:
-                return rejection
-            # The tag is read first: loading a TIFF applies its orientation and drops the tag.
-            orientation = _orientation(image)
-            stored_size = image.size
-            image.load()
-            if kind == "PNG":
-                _verify_checksums(data)
-            return _describe(data, image, stored_size, orientation)
-    except Image.DecompressionBombError:
-        return Rejection("too_many_pixels", f"its header claims over {config.max_pixels} pixels")
-    # Pillow's decoders raise these on broken data (its own documentation names OSError and
-    # SyntaxError; fuzzing finds the others): all of them mean that the pixels cannot be had.
+        image = Image.open(io.BytesIO(data), formats=formats)
+        rejection = _check_size(image.size, config)
+        if rejection:
+            return rejection
+        # The tag is read first: loading a TIFF applies its orientation and drops the tag.
+        orientation = _orientation(image)
+        stored_size = image.size
+        image.load()
+        if kind == "PNG":
+            _verify_checksums(data)
+    except Image.DecompressionBombError as error:  # Pillow's hard limit, above data.max_pixels
+        return Rejection("too_many_pixels", str(error).split(",")[0])
+    # Pillow's decoders raise these on broken data (its documentation names OSError and
+    # SyntaxError; damaged files find the others): all mean that the pixels cannot be had.
     except (
         OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, AttributeError,
         EOFError, OverflowError, struct.error, NotImplementedError,
     ) as error:  # fmt: skip
         return _undecodable(kind, error, len(data))
+    try:
+        return _describe(data, image, stored_size, orientation)
+    except (OSError, ValueError) as error:  # a mode that Pillow cannot convert or write
+        return Rejection("unsupported_pixels", f"{kind} with pixels of mode {image.mode}: {error}")
 
 
 def _check_size(size: tuple[int, int], config: DataConfig) -> Rejection | None:
@@ -227,6 +230,8 @@ def _sixteen_bit(image: Image.Image) -> Image.Image:
 
 
 def _channels(image: Image.Image) -> int:
+    if image.format == "GIF":
+        return 3  # as TensorFlow decodes it
     if image.mode == "P":
         return 4 if "transparency" in image.info else 3
     return len(image.getbands())
@@ -238,10 +243,7 @@ def _brightness(image: Image.Image) -> float | None:
     16-bit values are scaled: Pillow's own conversion to 8 bits clips them.
     """
     if image.mode in _SIXTEEN_BIT_MODES:
-        low, high = image.getextrema()
-        if low < 0 or high > _MAX_16_BIT:
-            return None
-        return float(_sixteen_bit_mean(image) / _MAX_16_BIT)
+        return _sixteen_bit_brightness(image)
     if image.mode in ("F", "LAB", "HSV"):
         return None
     if image.mode == "P" or image.has_transparency_data:
@@ -253,10 +255,13 @@ def _brightness(image: Image.Image) -> float | None:
     return ImageStat.Stat(_on_white(small).convert("L")).mean[0] / 255.0
 
 
-def _sixteen_bit_mean(image: Image.Image) -> float:
+def _sixteen_bit_brightness(image: Image.Image) -> float | None:
     import numpy as np
 
-    return float(np.asarray(image).mean())
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > _MAX_16_BIT:
+        return None
+    return float(values.mean()) / _MAX_16_BIT
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -26,7 +26,7 @@ from slimworks.components.ingest.splits import shuffle_key
 SHARD_BYTES = 150 * 1_000_000
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class PlannedImage:
     """One image with its place: split, class index and group are decided."""
 
@@ -63,12 +63,17 @@ def shards_of(
 
 def write_shard_tasks(images: Iterable[PlannedImage], config: DataConfig, work: Path) -> list[str]:
     """Writes one task file per shard: a row with its name, then one per image."""
-    tasks = []
-    for split, shard, num_shards, members in shards_of(images, config):
-        name = contracts.EXAMPLES_FILE_PATTERN.format(shard=shard, num_shards=num_shards)
-        head = {"shard": f"{contracts.split_folder('', split)}/{name}"}
-        tasks.append([head, *(dataclasses.asdict(image) for image in members)])
-    return worklist.write_tasks(work / "shards", "shard", tasks)
+    shards = shards_of(images, config)
+    return worklist.write_tasks(work / "shards", "shard", (_task_rows(*shard) for shard in shards))
+
+
+def _task_rows(
+    split: str, shard: int, num_shards: int, members: Iterable[PlannedImage]
+) -> Iterator[worklist.Row]:
+    name = contracts.EXAMPLES_FILE_PATTERN.format(shard=shard, num_shards=num_shards)
+    yield {"shard": f"{contracts.split_folder('', split)}/{name}"}
+    for image in members:
+        yield dataclasses.asdict(image)
 
 
 def _stored_bytes(source: str, image: CheckedFile, work: Path) -> bytes | None:

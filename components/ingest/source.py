@@ -33,7 +33,7 @@ _SPLIT_WORDS = frozenset(
 _ARRANGE = "Put the images of each class into a folder of their own, such as {source}/cats/1.jpg."
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class SourceFile:
     """One file as the file system tells it, unopened.
 
@@ -69,7 +69,7 @@ class SourceListing:
 
 
 def display_name(path: str) -> str:
-    """Printable form of a path: undecodable bytes become `\\xNN`."""
+    r"""Printable form of a path: undecodable bytes become `\xNN`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -100,7 +100,7 @@ def _scan(folder: str) -> list[os.DirEntry[str]]:
     except OSError as error:
         raise DataError(
             f"{display_name(folder)} cannot be read: {error.strerror}.",
-            f"Make it readable: chmod u+rx '{display_name(folder)}'.",
+            f"Make it readable: chmod u+rx '{display_name(folder)}'",
         ) from error
     return sorted(kept, key=lambda entry: os.fsencode(entry.name))
 
@@ -144,14 +144,22 @@ def _holds(folder: str, paths: Sequence[str]) -> bool:
 
 
 def _class_folders(
-    source: str, own_folders: Sequence[str]
+    source: str, own_folders: Sequence[str], warnings: list[str]
 ) -> tuple[list[tuple[str, str]], list[str]]:
+    """Returns (class name, path) of each class folder, and the files beside them."""
     folders, loose_files = [], []
     for entry in _scan(source):
         if not entry.is_dir():
             loose_files.append(display_name(entry.name))
-        elif not _holds(entry.path, own_folders):
+        elif _holds(entry.path, own_folders):
+            warnings.append(
+                f"The folder {display_name(entry.name)!r} holds SlimWorks' own files: it is not "
+                "taken for a class."
+            )
+        else:
             folders.append((_class_name(entry), entry.path))
+    if loose_files:
+        warnings.append(f"{len(loose_files)} files outside of class folders are ignored.")
     return folders, loose_files
 
 
@@ -169,13 +177,13 @@ def _require_source(source: str) -> None:
     if os.path.exists(source):
         raise ConfigError(
             f"The data source {source} is a file, not a folder.",
-            "Give the folder that holds one folder per class: --data DIR.",
+            "Give the folder that holds one folder per class: --data DIR",
         )
     parent = Path(source).absolute().parent
     siblings = [path.name for path in parent.iterdir()] if parent.is_dir() else []
     raise ConfigError(
         f"The data source {source} does not exist.{nearest(Path(source).name, siblings)}",
-        "Give the folder that holds one folder per class: --data DIR.",
+        "Give the folder that holds one folder per class: --data DIR",
     )
 
 
@@ -202,7 +210,7 @@ def _require_classes(source: str, sizes: Counter[str], loose_files: Sequence[str
 def _single_class(source: str, name: str, arrange: str) -> DataError:
     inner = os.path.join(source, name)
     has_folders = os.path.isdir(inner) and any(entry.is_dir() for entry in _scan(inner))
-    hint = f"If the classes are the folders inside it, give --data '{inner}'." if has_folders else ""
+    hint = f"If the classes are the folders inside it, give --data '{inner}'" if has_folders else ""
     return DataError(
         f"{source} holds one class only, {name!r}: a classifier needs at least two.",
         hint or arrange,
@@ -236,9 +244,9 @@ def list_source(
         DataError: No file, no class folder, fewer than two classes, or an unreadable folder.
     """
     _require_source(source)
-    folders, loose_files = _class_folders(source, own_folders)
+    warnings: list[str] = []
+    folders, loose_files = _class_folders(source, own_folders, warnings)
     _require_known(exclude_classes, {name for name, _ in folders})
-    warnings = []
     files: list[SourceFile] = []
     for name, folder in folders:
         if name in exclude_classes:
@@ -247,8 +255,6 @@ def list_source(
         if not found:
             warnings.append(f"The folder {name!r} is empty: it is not taken for a class.")
         files.extend(found)
-    if loose_files:
-        warnings.append(f"{len(loose_files)} files outside of class folders are ignored.")
     files.sort(key=lambda file: os.fsencode(file.path))
     sizes = Counter(file.class_name for file in files)
     _require_classes(source, sizes, loose_files)
@@ -268,5 +274,5 @@ def require_class_sizes(sizes: Counter[str], minimum: int, source: str) -> None:
         f"The class {name!r} has {count} usable image{'s' * (count != 1)}, fewer than "
         f"data.min_images_per_class = {minimum}{others}.",
         f"Add {minimum - count} or more photos to '{os.path.join(source, name)}', or leave the "
-        f"class out: --set 'data.exclude_classes=[\"{name}\"]'.",
+        f"class out: --set 'data.exclude_classes=[\"{name}\"]'",
     )

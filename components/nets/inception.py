@@ -154,7 +154,7 @@ def inception_v3(
         if create_aux_logits and num_classes:
             depths = [max(int(depth * depth_multiplier), min_depth) for depth in (128, 768)]
             end_points["AuxLogits"] = _aux_logits(
-                end_points["Mixed_6e"], num_classes, depths, spatial_squeeze
+                end_points["Mixed_6e"], num_classes, depths, spatial_squeeze, global_pool
             )
         with tf.compat.v1.variable_scope("Logits"):
             net = pooling.pool(net, end_points, "AvgPool_1a", (8, 8), global_pool)
@@ -167,7 +167,11 @@ def inception_v3(
 
 
 def _aux_logits(
-    net: tf.Tensor, num_classes: int, depths: list[int], spatial_squeeze: bool
+    net: tf.Tensor,
+    num_classes: int,
+    depths: list[int],
+    spatial_squeeze: bool,
+    global_pool: bool,
 ) -> tf.Tensor:
     normal = tf.compat.v1.truncated_normal_initializer
     with (
@@ -185,11 +189,14 @@ def _aux_logits(
             padding="VALID",
             scope=f"Conv2d_2a_{kernel[0]}x{kernel[1]}",
         )
+        if global_pool:  # from 340 px on, the window leaves more than 1x1
+            net = tf.reduce_mean(net, [1, 2], keepdims=True)
         initializer = normal(stddev=0.001)
         return _logits(
             net, num_classes, "Conv2d_2b_1x1", spatial_squeeze, weights_initializer=initializer
         )
 
 
-for _network, _size in ((inception_v1, 224), (inception_v2, 224), (inception_v3, 299)):
-    _network.default_image_size = _size  # type: ignore[attr-defined]
+inception_v1.default_image_size = 224  # type: ignore[attr-defined]
+inception_v2.default_image_size = 224  # type: ignore[attr-defined]
+inception_v3.default_image_size = 299  # type: ignore[attr-defined]

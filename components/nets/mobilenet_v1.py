@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -116,8 +116,9 @@ def mobilenet_v1_base(
             if use_explicit_padding:
                 net = _pad_like_same(net, layer.kernel, rate)
             depth = max(int(layer.depth * depth_multiplier), min_depth)
-            for name, net in _layer(net, layer, f"Conv2d_{index}", depth, stride, rate):
-                end_points[name] = net
+            built = _layer(net, layer, f"Conv2d_{index}", depth, stride, rate)
+            for name, activation in built:
+                end_points[name] = net = activation
                 if name == final_endpoint:
                     return net, end_points
     raise ValueError(f"Unknown final_endpoint {final_endpoint!r}, known: {', '.join(end_points)}.")
@@ -125,7 +126,7 @@ def mobilenet_v1_base(
 
 def _layer(
     net: tf.Tensor, layer: Conv | DepthSepConv, name: str, depth: int, stride: int, rate: int
-) -> Any:
+) -> Iterator[tuple[str, tf.Tensor]]:
     """Yields (end point, activation) of one layer, built as far as the caller asks."""
     if isinstance(layer, Conv):
         yield name, slim.conv2d(net, depth, layer.kernel, stride=stride, scope=name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ import tensorflow as tf
 
 from slimworks.components.nets.registry import NetSpec, get_net
 from slimworks.components.nets.slim import slim
+
+_DEPRECATED_CALLS = "`(layer.apply|layer.updates|tf.layers.*)` (is deprecated|will be removed)"
 
 NetworkFn = Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]
 
@@ -46,9 +49,13 @@ def get_network_fn(
     if batch_norm_decay is not None:
         arg_scope = _with_batch_norm_decay(arg_scope, batch_norm_decay)
 
+    # Converting every layer of a net by AutoGraph takes seconds and changes nothing.
+    @tf.autograph.experimental.do_not_convert
     @functools.wraps(build)
     def network_fn(images: tf.Tensor, **options: Any) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        with slim.arg_scope(arg_scope):
+        with warnings.catch_warnings(), slim.arg_scope(arg_scope):
+            # tf_slim's own way of calling its layers; nothing a user could change.
+            warnings.filterwarnings("ignore", message=_DEPRECATED_CALLS)
             return build(
                 images,
                 num_classes=num_classes,
@@ -56,7 +63,7 @@ def get_network_fn(
                 **{**_options_for_size(spec, images), **options},
             )
 
-    network_fn.default_image_size = spec.default_image_size  # type: ignore[attr-defined]
+    network_fn.default_image_size = spec.default_image_size
     return network_fn
 
 

@@ -218,7 +218,7 @@ _SPECS = (
         head_scopes=("InceptionV3/Logits", "InceptionV3/AuxLogits"),
         embedding_end_point="Mixed_7c",
         default_image_size=299,
-        min_image_size=75,
+        min_image_size=107,  # below, the auxiliary head has no 5x5 left to pool
         parameters=27_145_970,
         top1=78.0,
         top5=93.9,
@@ -251,7 +251,8 @@ _SPECS = (
         "alexnet",
         "alexnet_v2_arg_scope",
         default_image_size=224,
-        min_image_size=1,
+        min_image_size=195,
+        max_image_size=226,
         parameters=50_303_912,
     ),
     _convolutional_head(
@@ -259,7 +260,8 @@ _SPECS = (
         "overfeat",
         "overfeat_arg_scope",
         default_image_size=231,
-        min_image_size=1,
+        min_image_size=231,
+        max_image_size=262,
         parameters=145_704_424,
     ),
 )

@@ -138,7 +138,9 @@ def of_depth(
         """Builds the network. See `build` for the arguments and the result."""
         # The last unit of a block has its stride; the last block keeps the resolution.
         blocks = [
-            make_block(f"block{index + 1}", base_depth=64 * 2**index, num_units=units, stride=stride)
+            make_block(
+                f"block{index + 1}", base_depth=64 * 2**index, num_units=units, stride=stride
+            )
             for index, (units, stride) in enumerate(zip(num_units, (2, 2, 2, 1), strict=True))
         ]
         return build_network(

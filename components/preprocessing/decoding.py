@@ -20,8 +20,8 @@ BMP_NOT_DECODABLE = (
     "to PNG before it is sent."
 )
 
-# TensorFlow's default (libjpeg's fast integer DCT), with which TF-Slim's nets were trained and
-# its golden pixels made. Each build is free to choose it, so it is named here.
+# What TensorFlow's builds take by default, and so what TF-Slim's nets were trained with. Named
+# here because each build is free to choose another one.
 _JPEG_DCT_METHOD = "INTEGER_FAST"
 # Pillow's and libjpeg's integer luma, out of 65536: exact for grey pixels.
 _LUMA_WEIGHTS = (19595, 38470, 7471)
@@ -74,13 +74,17 @@ def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
 def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
     """Four channels bring every kind of transparency (tRNS too) as alpha."""
     padded = tf.strings.join([encoded, b"\0" * 32])
-    bit_depth = tf.strings.substr(padded, _PNG_BIT_DEPTH_OFFSET, 1)
+    header = tf.strings.substr(padded, _PNG_BIT_DEPTH_OFFSET, 1)
+    bit_depth = tf.cast(tf.io.decode_raw(header, tf.uint8)[0], tf.int32)
     rgba = tf.cond(
-        bit_depth == b"\x10",
+        bit_depth == 16,
         lambda: _eight_bits(tf.io.decode_png(encoded, channels=4, dtype=tf.uint16)),
         lambda: tf.io.decode_png(encoded, channels=4),
     )
-    return on_white(rgba)
+    # libpng fills the alpha of an opaque image with ones, but below 8 bits only as many as the
+    # bit depth: a black and white scan comes with alpha 1 of 255.
+    opaque = tf.bitwise.left_shift(1, tf.minimum(bit_depth, 8)) - 1
+    return on_white(rgba, tf.cast(opaque, tf.uint8))
 
 
 def _eight_bits(image: tf.Tensor) -> tf.Tensor:
@@ -88,14 +92,17 @@ def _eight_bits(image: tf.Tensor) -> tf.Tensor:
     return tf.cast((tf.cast(image, tf.int32) + 128) // 257, tf.uint8)
 
 
-def on_white(rgba: tf.Tensor) -> tf.Tensor:
-    """Composites on white. rgba: uint8 [..., 4] -> uint8 [..., 3]."""
+def on_white(rgba: tf.Tensor, opaque: tf.Tensor | int = 255) -> tf.Tensor:
+    """Composites on white. rgba: uint8 [..., 4] -> uint8 [..., 3].
+
+    An image whose alpha is `opaque` everywhere is taken as it is.
+    """
 
     def composited() -> tf.Tensor:
         color, alpha = tf.cast(rgba[..., :3], tf.int32), tf.cast(rgba[..., 3:], tf.int32)
         return tf.cast((color * alpha + 255 * (255 - alpha) + 127) // 255, tf.uint8)
 
-    is_opaque = tf.reduce_all(rgba[..., 3] == 255)
+    is_opaque = tf.reduce_all(rgba[..., 3] == opaque)
     return tf.cond(is_opaque, lambda: rgba[..., :3], composited)
 
 

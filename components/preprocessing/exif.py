@@ -58,7 +58,7 @@ def _find_exif(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     def step(position: tf.Tensor, start: tf.Tensor, end: tf.Tensor) -> tuple[tf.Tensor, ...]:
         head = tf.strings.substr(encoded, position, 10)
         words = tf.io.decode_raw(head, tf.uint16, little_endian=False)
-        marker, size = tf.unstack(tf.cast(words[:2], tf.int32))
+        marker, size = tf.unstack(tf.cast(words[:2], tf.int32), num=2)
         is_application = (marker >= _APP0) & (marker <= _APP15)
         is_segment = is_application | (marker == _COMMENT)
         # Bytes between segments are skipped one by one, as libjpeg does.

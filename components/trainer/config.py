@@ -7,7 +7,7 @@ from typing import Literal
 import pydantic
 from pydantic import Field
 
-from slimworks.components.nets.registry import get_net
+from slimworks.components.nets.registry import check_image_size, get_net
 from slimworks.components.preprocessing.config import AugmentationSettings
 from slimworks.components.settings import Settings
 
@@ -32,18 +32,23 @@ class ModelConfig(Settings):
 
     @pydantic.model_validator(mode="after")
     def _large_enough(self) -> ModelConfig:
-        spec = get_net(self.net)
-        if self.image_size is not None and self.image_size < spec.min_image_size:
-            raise ValueError(
-                f"model.image_size is {self.image_size}, {self.net} needs at least "
-                f"{spec.min_image_size}."
-            )
+        if self.image_size is not None:
+            check_image_size(get_net(self.net), self.image_size)
         return self
 
     @property
     def resolved_image_size(self) -> int:
         """Input side in pixels, the net's default where none is set."""
         return self.image_size or get_net(self.net).default_image_size
+
+
+class ExportConfig(Settings):
+    """What the exported model answers; filled from the section `serving`."""
+
+    top_k: int | None = Field(None, ge=1, description="Classes in an answer; null: five.")
+    min_probability: float = Field(
+        0.0, ge=0, le=1, description="`is_known` is false below this top probability."
+    )
 
 
 class TrainConfig(Settings):
@@ -71,7 +76,7 @@ class TrainConfig(Settings):
     # Chosen on 800 flower photos and the bundled digits with batch 32; a fine-tuned net wants a
     # smaller step than a fresh one.
     learning_rate: float | None = Field(
-        None, gt=0, description="Initial learning rate; null: 0.02 from a checkpoint, else 0.05."
+        None, gt=0, description="Initial learning rate; null: 0.01 from a checkpoint, else 0.05."
     )
     learning_rate_decay_type: DecayType = Field("cosine", description="Shape of the decay.")
     end_learning_rate: float = Field(
@@ -120,4 +125,4 @@ class TrainConfig(Settings):
         """Initial learning rate, the default for fine-tuning or for scratch where none is set."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return 0.02 if self.checkpoint_path else 0.05
+        return 0.01 if self.checkpoint_path else 0.05

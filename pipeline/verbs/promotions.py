@@ -107,6 +107,8 @@ def why_verb(version: int, base_path: str | None, root: str, as_json: bool, debu
 
     entry = dataclasses.asdict(why(_base_path(base_path, root), version))
     lines = [f"version {version}: {entry['event']} at {_when(entry['time'])}"]
-    lines += [f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entry["facts"].items()]
+    lines += [
+        f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entry["facts"].items()
+    ]
     emit(entry, as_json, "\n".join(lines))
     return 0

@@ -75,7 +75,10 @@ def runs_verb(root: str, as_json: bool, debug: bool) -> int:
     return 0
 
 
-@verb("show", "  slimworks show                       the newest run\n  slimworks show 20261121-0530\n")
+@verb(
+    "show",
+    "  slimworks show                       the newest run\n  slimworks show 20261121-0530\n",
+)
 @click.argument("run_id", required=False, metavar="[RUN]")
 @_root_option
 def show_verb(run_id: str | None, root: str, as_json: bool, debug: bool) -> int:
@@ -97,7 +100,9 @@ def show_verb(run_id: str | None, root: str, as_json: bool, debug: bool) -> int:
     return 0
 
 
-@verb("report", "  slimworks report            path of the newest report\n  slimworks report --open\n")
+@verb(
+    "report", "  slimworks report            path of the newest report\n  slimworks report --open\n"
+)
 @click.argument("run_id", required=False, metavar="[RUN]")
 @_root_option
 @click.option("--open", "open_browser", is_flag=True, help="Open it in the browser.")

@@ -116,11 +116,10 @@ def outcome_lines(outcome: Any) -> list[str]:
 @click.option("--force", is_flag=True, help="Replace an existing pipeline.yaml.")
 def init_verb(directory: str, data: str, force: bool, as_json: bool, debug: bool) -> int:
     """Write a commented pipeline.yaml for a folder of photos; touch nothing else."""
-    from slimworks.components.ingest.config import DataConfig
     from slimworks.components.ingest.source import list_source
     from slimworks.pipeline.starter import starter_yaml
 
-    listing = list_source(data, DataConfig())
+    listing = list_source(data)
     path = Path(directory) / "pipeline.yaml"
     if path.exists() and not force:
         raise ConfigError(f"{path} exists.", "Give another folder, or replace it with --force.")

@@ -176,7 +176,9 @@ def export_verb(model: str, output: str, as_json: bool, debug: bool) -> int:
 
 
 @verb("push", "  slimworks push --model model/ --base-path serving/flowers\n")
-@click.option("--model", required=True, metavar="DIR", help="`slimworks train`'s output or a SavedModel.")
+@click.option(
+    "--model", required=True, metavar="DIR", help="`slimworks train`'s output or a SavedModel."
+)
 @click.option("--base-path", required=True, metavar="DIR", help="Folder that the server watches.")
 @click.option("--keep", default=5, show_default=True, help="Versions to keep.")
 def push_verb(model: str, base_path: str, keep: int, as_json: bool, debug: bool) -> int:

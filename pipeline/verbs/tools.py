@@ -58,9 +58,7 @@ def _shape(shape: Any) -> str:
 )
 @click.option("--server", metavar="HOST:PORT", help="Also ask this model server.")
 @click.option("--model", "model_name", default="default", show_default=True, help="Served model.")
-def doctor_verb(
-    root: str, server: str | None, model_name: str, as_json: bool, debug: bool
-) -> int:
+def doctor_verb(root: str, server: str | None, model_name: str, as_json: bool, debug: bool) -> int:
     """Check versions, CPU, memory, disk, permissions and server; each failure with its fix."""
     from slimworks.pipeline.doctor import examine
 

@@ -1,0 +1,203 @@
+"""The candidate against the baseline, on the same images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from slimworks.components.contracts import FAIL, INCONCLUSIVE, PASS
+from slimworks.components.gate import bounds, intervals
+from slimworks.components.gate.bounds import Answers, Bound
+from slimworks.components.gate.config import GateConfig
+from slimworks.components.gate.intervals import Interval
+
+BETTER, NOT_WORSE, WORSE, UNCLEAR = "better", "not worse", "worse", "unclear"
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Paired evidence on the images whose class both models know.
+
+    Attributes:
+        total: Images compared.
+        fixed: Images that only the candidate answers right.
+        broken: Images that only the baseline answers right.
+        same_answers: Both models name the same class on every image.
+        baseline_correct: Images that the baseline answers right.
+        interval: Accuracy of the candidate minus that of the baseline.
+        p_value: Exact McNemar test of fixed against broken.
+    """
+
+    total: int
+    fixed: int
+    broken: int
+    same_answers: bool
+    baseline_correct: int
+    interval: Interval
+    p_value: float
+
+    def as_facts(self, relation: str, confidence: float) -> dict[str, Any]:
+        """The baseline's entry in decision.json."""
+        accuracy = intervals.wilson(self.baseline_correct, self.total, confidence)
+        return {
+            "num_images": self.total,
+            "num_correct": self.baseline_correct,
+            "accuracy": accuracy.value,
+            "low": accuracy.low,
+            "high": accuracy.high,
+            "fixed": self.fixed,
+            "broken": self.broken,
+            "p_value": self.p_value,
+            "relation": relation,
+        }
+
+
+def compare_with_baseline(
+    candidate: Answers, baseline: Answers, class_names: Sequence[str], config: GateConfig
+) -> tuple[list[Bound], dict[str, Any] | None]:
+    """Bounds of the comparison, and its facts for decision.json (None when none was possible)."""
+    label_map = label_map_bound(baseline.class_names, class_names)
+    coverage = coverage_bound(candidate, baseline)
+    if FAIL in (label_map.verdict, coverage.verdict):
+        return [label_map, coverage], None
+    known = candidate.where(candidate.class_index < len(baseline.class_names))
+    if not len(known):
+        reason = "No test image is of a class that the baseline knows."
+        change = Bound("accuracy_change", None, None, None, None, INCONCLUSIVE, reason)
+        return [label_map, coverage, change], None
+    comparison = compare(known, aligned(baseline, known), config.confidence)
+    relation, change = accuracy_change(comparison, config)
+    if len(class_names) > len(baseline.class_names):
+        change = dataclasses.replace(change, reason=f"{change.reason} {label_map.reason}")
+    return [label_map, coverage, change], comparison.as_facts(relation, config.confidence)
+
+
+def label_map_bound(old: Sequence[str], new: Sequence[str]) -> Bound:
+    """Passes when no class index changed its meaning: classes may only be appended."""
+    old, new = list(old), list(new)
+    if old == new:
+        return bounds.check("label_map", True, "The classes are those of the baseline.")
+    if new[: len(old)] == old:
+        added = bounds.describe_names(new[len(old) :])
+        reason = f"Classes were appended ({added}): compared on the {len(old)} known ones."
+        return bounds.check("label_map", True, reason)
+    if len(new) < len(old) and old[: len(new)] == new:
+        change = f"{bounds.describe_names(old[len(new) :])} removed"
+    elif sorted(old) == sorted(new):
+        change = "the same names in another order"
+    else:
+        change = "renamed or removed"
+    index = next(
+        (i for i, pair in enumerate(zip(old, new, strict=False)) if len(set(pair)) > 1), -1
+    )
+    example = (
+        f": index {index} meant {old[index]!r} and now means {new[index]!r}" if index >= 0 else ""
+    )
+    reason = f"Class indices changed their meaning ({change}){example}. Clients would misread them."
+    return bounds.check("label_map", False, reason)
+
+
+def coverage_bound(candidate: Answers, baseline: Answers) -> Bound:
+    """Passes when the baseline has one usable answer, with equal truth, for each test image."""
+    covered = np.isin(candidate.image_ids, baseline.image_ids)
+    if not covered.all():
+        reason = (
+            f"The baseline was evaluated on {int(covered.sum())} of {len(candidate)} test images."
+        )
+    elif len(np.unique(baseline.image_ids)) != len(baseline):
+        reason = "An image occurs twice in the predictions of the baseline."
+    elif baseline.num_nan:
+        reason = f"The baseline has NaN or infinite probabilities on {baseline.num_nan} images."
+    elif (aligned(baseline, candidate).class_index != candidate.class_index).any():
+        reason = "The true classes differ between the two predictions files."
+    else:
+        reason = f"Both models answered the same {len(candidate):,} images."
+        return bounds.check("baseline_images", True, reason)
+    return bounds.check("baseline_images", False, reason)
+
+
+def aligned(answers: Answers, like: Answers) -> Answers:
+    """Rows of `answers` in the order of the images of `like`, all of which it must hold."""
+    order = np.argsort(answers.image_ids)
+    return answers.where(order[np.searchsorted(answers.image_ids[order], like.image_ids)])
+
+
+def compare(candidate: Answers, baseline: Answers, confidence: float) -> Comparison:
+    """Paired evidence of two models over the same rows."""
+    ours, theirs = candidate.correct, baseline.correct
+    fixed, broken = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    return Comparison(
+        total=len(candidate),
+        fixed=fixed,
+        broken=broken,
+        same_answers=bool((candidate.predicted_index == baseline.predicted_index).all()),
+        baseline_correct=int(theirs.sum()),
+        interval=intervals.paired_difference(fixed, broken, len(candidate), confidence),
+        p_value=intervals.mcnemar_p(fixed, broken),
+    )
+
+
+def accuracy_change(comparison: Comparison, config: GateConfig) -> tuple[str, Bound]:
+    """Relation of the candidate to the baseline, and the bound that follows from it.
+
+    Worse (a significant McNemar test, or an interval below the margin) fails; better, or an
+    interval that stays above the margin, passes; anything between is inconclusive. The same
+    answers everywhere are never worse, however few images there are.
+    """
+    interval, margin = comparison.interval, -config.max_accuracy_drop
+    is_significant = comparison.p_value < 1 - config.confidence
+    if interval.high < margin or (is_significant and interval.value < 0):
+        relation, verdict = WORSE, FAIL
+    elif is_significant:
+        relation, verdict = BETTER, PASS
+    elif comparison.same_answers or interval.low >= margin:
+        relation, verdict = NOT_WORSE, PASS
+    else:
+        relation, verdict = UNCLEAR, INCONCLUSIVE
+    bound = Bound(
+        name="accuracy_change",
+        value=interval.value,
+        low=interval.low,
+        high=interval.high,
+        threshold=margin,
+        verdict=verdict,
+        reason=_reason(relation, comparison, config),
+    )
+    bound = bounds.with_support(bound, comparison.total, config)
+    return (relation if bound.verdict == verdict else UNCLEAR), bound
+
+
+def _reason(relation: str, comparison: Comparison, config: GateConfig) -> str:
+    if comparison.same_answers:
+        return f"The same answer as the baseline on all {comparison.total:,} images: not worse."
+    interval = comparison.interval
+    change = (
+        f"{comparison.fixed} fixed and {comparison.broken} broken of {comparison.total:,} images "
+        f"(exact McNemar p = {comparison.p_value:.2g}), accuracy {interval.value:+.3f} "
+        f"({interval.low:+.3f} to {interval.high:+.3f})"
+    )
+    drop = f"{config.max_accuracy_drop:g}"
+    if relation == WORSE:
+        return f"Worse than the baseline: {change}."
+    if relation == BETTER:
+        return f"Better than the baseline: {change}."
+    if relation == NOT_WORSE:
+        return f"Not worse than the baseline: {change}; a drop beyond {drop} is ruled out."
+    advice = bounds.settled_by(
+        lambda factor: _is_settled(factor, comparison, config), comparison.total
+    )
+    return f"{change}: a drop of more than {drop} is neither shown nor ruled out. {advice}"
+
+
+def _is_settled(factor: float, comparison: Comparison, config: GateConfig) -> bool:
+    interval = intervals.paired_difference(
+        factor * comparison.fixed,
+        factor * comparison.broken,
+        factor * comparison.total,
+        config.confidence,
+    )
+    # A limit beyond zero stands for McNemar's test, which needs whole counts.
+    return interval.low >= -config.max_accuracy_drop or interval.high < 0

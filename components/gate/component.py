@@ -1,0 +1,68 @@
+"""TFX component that lets a candidate pass on evidence."""
+
+from __future__ import annotations
+
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import channel, component_spec, standard_artifacts
+
+from slimworks.components.gate import executor
+from slimworks.components.gate.config import GateConfig
+from slimworks.components.ingest.artifacts import LabelMap
+
+
+class GateSpec(component_spec.ComponentSpec):
+    """Evaluation, model and label map in; blessing out."""
+
+    PARAMETERS = {  # noqa: RUF012  # TFX reads plain class attributes
+        "config": component_spec.ExecutionParameter(type=str),
+        "code_version": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {  # noqa: RUF012
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "label_map": component_spec.ChannelParameter(type=LabelMap),
+        "baseline_model": component_spec.ChannelParameter(
+            type=standard_artifacts.Model, optional=True
+        ),
+    }
+    OUTPUTS = {  # noqa: RUF012
+        "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+    }
+
+
+class Gate(base_component.BaseComponent):
+    """Blesses the candidate, or says why not."""
+
+    SPEC_CLASS = GateSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+    def __init__(
+        self,
+        evaluation: channel.BaseChannel,
+        model: channel.BaseChannel,
+        label_map: channel.BaseChannel,
+        config: GateConfig,
+        baseline_model: channel.BaseChannel | None = None,
+        *,
+        code_version: str,
+    ) -> None:
+        """Declares the node.
+
+        Args:
+            evaluation: Predictions and metrics of the candidate (and of the baseline).
+            model: The candidate.
+            label_map: Classes by class index.
+            config: Thresholds.
+            baseline_model: The model that the evaluation compared with.
+            code_version: Version of SlimWorks; an upgrade invalidates the cache.
+        """
+        spec = GateSpec(
+            evaluation=evaluation,
+            model=model,
+            label_map=label_map,
+            baseline_model=baseline_model,
+            config=config.canonical_json(),
+            code_version=code_version,
+            blessing=channel.Channel(type=standard_artifacts.ModelBlessing),
+        )
+        super().__init__(spec=spec)

@@ -1,0 +1,39 @@
+"""TFX glue of the gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact, artifact_utils
+
+
+class Executor(base_executor.BaseExecutor):
+    """Unpacks artifacts, decides, packs. A refusal is a result, not an error."""
+
+    def Do(  # noqa: N802  # TFX's name
+        self,
+        input_dict: dict[str, list[artifact.Artifact]],
+        output_dict: dict[str, list[artifact.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Runs `blessing.bless` and marks the artifact for resolvers."""
+        from slimworks.components import contracts
+        from slimworks.components.gate import blessing
+        from slimworks.components.gate.config import GateConfig
+
+        baseline = input_dict.get("baseline_model")
+        output = artifact_utils.get_single_instance(output_dict["blessing"])
+        decided = blessing.bless(
+            evaluation_dir=artifact_utils.get_single_uri(input_dict["evaluation"]),
+            model_dir=artifact_utils.get_single_uri(input_dict["model"]),
+            label_map=contracts.LabelMap.read(
+                artifact_utils.get_single_uri(input_dict["label_map"])
+            ),
+            output_dir=output.uri,
+            config=GateConfig.model_validate_json(exec_properties["config"]),
+            # A resolver that finds no blessed model gives an empty list.
+            baseline_model_dir=artifact_utils.get_single_uri(baseline) if baseline else None,
+        )
+        output.set_int_custom_property("blessed", int(decided.blessed))
+        output.set_string_custom_property("verdict", decided.verdict)

@@ -1,0 +1,190 @@
+"""What the reader wants first: what came of the run, and why."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from slimworks.components.contracts import FAIL, INCONCLUSIVE, PASS
+from slimworks.components.report import wording
+
+GOOD, BAD, OPEN, NEUTRAL = "good", "bad", "open", "neutral"
+
+_TONES = {PASS: GOOD, FAIL: BAD, INCONCLUSIVE: OPEN}
+_BOUND_TITLES = {
+    "finite_probabilities": "Finite probabilities",
+    "consistent_metrics": "Consistent evaluation",
+    "class_names": "Classes of the model",
+    "test_images": "Test images",
+    "accuracy": "Accuracy",
+    "better_than_majority": "Better than guessing",
+    "baseline": "Baseline",
+    "label_map": "Meaning of the classes",
+    "baseline_images": "Same test images",
+    "accuracy_change": "Against the live model",
+}
+
+
+# The gate's section has them all.
+MAX_SENTENCES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Headline:
+    """The first thing on the page; `tone` is its colour."""
+
+    tone: str
+    label: str
+    title: str
+    sentences: Sequence[str]
+    fix: str = ""
+
+    @property
+    def shown(self) -> Sequence[str]:
+        """The sentences that fit above the fold; the last ones say the most."""
+        return self.sentences[-MAX_SENTENCES:]
+
+    @property
+    def num_more(self) -> int:
+        """How many are left out."""
+        return len(self.sentences) - len(self.shown)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """One key figure."""
+
+    label: str
+    value: str
+    detail: str
+
+
+@dataclasses.dataclass(frozen=True)
+class BoundRow:
+    """One bound of the gate."""
+
+    title: str
+    tone: str
+    verdict: str
+    measured: str
+    interval: str
+    wanted: str
+    reason: str
+
+
+def headline(
+    decision: Mapping[str, Any] | None,
+    pushed: Mapping[str, Any] | None,
+    error: Mapping[str, Any] | None,
+) -> Headline:
+    """The outcome in one line, then its reasons."""
+    reasons = decision["reasons"] if decision else []
+    if error is not None:
+        cause, fix = str(error["cause"]), str(error.get("fix", ""))
+        return Headline(BAD, "stopped", "The run stopped with an error", [cause], fix)
+    if decision is None:
+        sentences = ["The run did not get as far as the gate."]
+        return Headline(NEUTRAL, "no verdict", "Nothing was decided", sentences)
+    if pushed is not None:
+        title = f"Pushed as version {pushed['version']}"
+        return Headline(_TONES[decision["verdict"]], decision["verdict"], title, reasons)
+    label, tone = decision["verdict"], _TONES[decision["verdict"]]
+    if decision["blessed"]:
+        return Headline(tone, label, "The model may be pushed", reasons)
+    if decision["verdict"] == FAIL:
+        return Headline(tone, label, "The gate refused the model", reasons)
+    if decision["on_inconclusive"] == "keep":
+        return Headline(tone, label, "The live model stays", reasons)
+    return Headline(tone, label, "The evidence does not suffice", reasons)
+
+
+def tiles(metrics: Mapping[str, Any] | None, decision: Mapping[str, Any] | None) -> list[Tile]:
+    """Key figures: accuracy, the weakest class, the change against the baseline."""
+    if metrics is None:
+        return []
+    interval = wording.interval(metrics["accuracy_interval"])
+    shown = [
+        Tile("Accuracy", wording.percent(metrics["accuracy"]), interval),
+        Tile(
+            f"{metrics['split'].capitalize()} images",
+            wording.count(metrics["num_images"]),
+            f"{wording.count(metrics['num_classes'])} classes",
+        ),
+    ]
+    recalls = [entry for entry in metrics["classes"] if entry["recall"] is not None]
+    if recalls:
+        worst = min(recalls, key=lambda entry: entry["recall"])
+        value = wording.percent(worst["recall"])
+        shown.append(Tile("Lowest recall", value, worst["class_name"]))
+    shown.append(_change_tile(metrics, decision))
+    return shown
+
+
+def _change_tile(metrics: Mapping[str, Any], decision: Mapping[str, Any] | None) -> Tile:
+    baseline = decision["baseline"] if decision else None
+    if baseline is None:
+        guessing = wording.percent(metrics["majority_class_rate"])
+        return Tile("Always guessing one class", guessing, "no live model to compare with")
+    change = (baseline["fixed"] - baseline["broken"]) / baseline["num_images"]
+    detail = f"points; {baseline['fixed']} fixed, {baseline['broken']} broken"
+    return Tile("Against the live model", wording.points(change), detail)
+
+
+def bound_rows(decision: Mapping[str, Any] | None) -> list[BoundRow] | None:
+    """Bounds of the gate: those that did not pass first, the passed checks as one row."""
+    if decision is None:
+        return None
+    order = {FAIL: 0, INCONCLUSIVE: 1, PASS: 2}
+    ranked = sorted(decision["bounds"], key=lambda bound: order.get(bound["verdict"], 0))
+    checks = [bound for bound in ranked if bound["verdict"] == PASS and bound["low"] is None]
+    rows = [_bound_row(bound) for bound in ranked if bound not in checks]
+    if checks:
+        reasons = " ".join(bound["reason"] for bound in checks)
+        rows.append(BoundRow("Sound evidence", GOOD, PASS, "", "", "", reasons))
+    return rows
+
+
+def _bound_row(bound: Mapping[str, Any]) -> BoundRow:
+    name, verdict, threshold = bound["name"], bound["verdict"], bound["threshold"]
+    kind = name.partition("/")[0]
+    is_change = kind == "accuracy_change"
+    number = wording.points if is_change else wording.percent
+    has_interval = bound["low"] is not None
+    limits = f"{number(bound['low'])} to {number(bound['high'])}" if has_interval else ""
+    sign = ">" if kind == "better_than_majority" else "≥"
+    # The figures beside it say the same.
+    is_plain = verdict == PASS and kind in ("accuracy", "class_recall")
+    return BoundRow(
+        title=_bound_title(name),
+        tone=_TONES.get(verdict, NEUTRAL),
+        verdict=verdict,
+        measured=f"{number(bound['value'])}{' points' * is_change}" if has_interval else "",
+        interval=limits,
+        wanted="" if threshold is None else f"{sign} {number(threshold)}",
+        reason="" if is_plain else bound["reason"],
+    )
+
+
+def _bound_title(name: str) -> str:
+    kind, _, class_name = name.partition("/")
+    if kind == "class_recall":
+        return f"Recall of {class_name}"
+    return _BOUND_TITLES.get(name, name.replace("_", " ").capitalize())
+
+
+def replay_rows(replay: Mapping[str, Any] | None) -> list[tuple[str, str]] | None:
+    """Plain facts of replay.json; nested values are left to the file itself."""
+    if replay is None:
+        return None
+    return [
+        (key.replace("_", " "), _plain(value))
+        for key, value in replay.items()
+        if isinstance(value, (str, int, float)) and key != "format"
+    ]
+
+
+def _plain(value: str | int | float) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,99 @@
+"""Driver, executor and component on real artifacts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from photo_folders import MakePhotos
+from tfx.orchestration.portable import data_types
+from tfx.types import standard_artifacts
+
+from slimworks.components.artifacts import IngestReport
+from slimworks.components.artifacts import LabelMap as LabelMapArtifact
+from slimworks.components.contracts import LabelMap
+from slimworks.components.errors import ConfigError, DataError
+from slimworks.components.ingest.component import Ingest
+from slimworks.components.ingest.config import DataConfig
+from slimworks.components.ingest.driver import IngestDriver
+from slimworks.components.ingest.executor import IngestExecutor
+
+
+def exec_properties(source: Path, state: Path) -> dict[str, Any]:
+    spec = Ingest(str(source), DataConfig(), str(state)).spec
+    return dict(spec.exec_properties)
+
+
+def drive(properties: dict[str, Any]) -> dict[str, Any]:
+    output = IngestDriver(None).run(data_types.ExecutionInfo(exec_properties=properties))
+    added = {name: value.string_value for name, value in output.exec_properties.items()}
+    return properties | added
+
+
+def execute(folder: Path, properties: dict[str, Any]) -> dict[str, list[Any]]:
+    kinds = {
+        "examples": standard_artifacts.Examples,
+        "label_map": LabelMapArtifact,
+        "report": IngestReport,
+    }
+    outputs: dict[str, list[Any]] = {}
+    for name, kind in kinds.items():
+        outputs[name] = [kind()]
+        outputs[name][0].uri = str(folder / name)
+    IngestExecutor().Do({}, outputs, properties)
+    return outputs
+
+
+def test_executor_writes_splits_and_keeps_the_label_map(
+    make_photos: MakePhotos, tmp_path: Path
+) -> None:
+    properties = drive(exec_properties(make_photos("cats", "dogs"), tmp_path / "state"))
+    outputs = execute(tmp_path / "out", properties)
+    assert outputs["examples"][0].splits == ["train", "eval", "test"]
+    assert LabelMap.read(tmp_path / "state").class_names == ("cats", "dogs")
+
+
+def test_driver_gives_the_same_key_again_and_another_one_after_a_change(
+    make_photos: MakePhotos, tmp_path: Path
+) -> None:
+    source = make_photos("cats", "dogs")
+    properties = exec_properties(source, tmp_path / "state")
+    first = drive(properties)
+    execute(tmp_path / "out", first)
+    assert drive(properties) == first
+    (source / "cats" / "000.png").touch()
+    assert drive(properties)["source_digest"] != first["source_digest"]
+
+
+def test_driver_appends_new_classes_to_the_kept_label_map(
+    make_photos: MakePhotos, tmp_path: Path
+) -> None:
+    LabelMap(("dogs",)).write(tmp_path / "state")
+    properties = drive(exec_properties(make_photos("ants", "dogs"), tmp_path / "state"))
+    assert json.loads(properties["class_names"]) == ["dogs", "ants"]
+
+
+def test_state_below_the_source_changes_nothing(make_photos: MakePhotos, tmp_path: Path) -> None:
+    source = make_photos("cats", "dogs")
+    properties = exec_properties(source, source / "runs" / "state")
+    first = drive(properties)
+    execute(source / "runs" / "out", first)
+    assert drive(properties) == first
+
+
+def test_driver_raises_our_errors(make_photos: MakePhotos, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        drive(exec_properties(tmp_path / "nowhere", tmp_path / "state"))
+    with pytest.raises(DataError, match="'cats' has 2 usable images"):
+        drive(exec_properties(make_photos("cats/more", "dogs", count=2), tmp_path / "state"))
+
+
+def test_executor_refuses_a_source_that_changed_since_the_driver(
+    make_photos: MakePhotos, tmp_path: Path
+) -> None:
+    source = make_photos("cats", "dogs")
+    properties = drive(exec_properties(source, tmp_path / "state"))
+    (source / "cats" / "000.png").touch()
+    with pytest.raises(DataError, match="changed between the start of the run"):
+        execute(tmp_path / "out", properties)
+    assert not (tmp_path / "state").exists()

@@ -1,0 +1,144 @@
+"""Options of the build functions: features, widths, strides, pooling, errors."""
+
+from __future__ import annotations
+
+import pytest
+import tensorflow as tf
+
+from slimworks.components.nets import cifarnet, inception, lenet, mobilenet_v1, resnet_v1
+from slimworks.components.nets.nets_factory import get_network_fn
+from slimworks.components.nets.slim import slim
+
+# tf_slim's own way of calling its layers. The factory hides these; here nets are called directly.
+pytestmark = pytest.mark.filterwarnings("ignore:.(layer.apply|tf.layers.*). is deprecated")
+
+
+@pytest.fixture(autouse=True)
+def _graph():
+    with tf.Graph().as_default():
+        yield
+
+
+def _images(size: int, channels: int = 3) -> tf.Tensor:
+    return tf.zeros([2, size, size, channels])
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "shape"),
+    [
+        ("lenet", 28, [2, 1024]),
+        ("cifarnet", 32, [2, 192]),
+        ("mobilenet_v1_025", 64, [2, 1, 1, 256]),
+    ],
+)
+@pytest.mark.parametrize("num_classes", [None, 0])
+def test_no_classes_returns_the_features(
+    name: str, size: int, shape: list[int], num_classes: int | None
+) -> None:
+    features, end_points = get_network_fn(name, num_classes)(_images(size))
+    assert features.shape.as_list() == shape
+    assert not {"Logits", "Predictions", "predictions"} & set(end_points)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("mobilenet_v1_025", 48), ("mobilenet_v1_025", 256), ("inception_v1", 256)]
+)
+def test_images_of_other_sizes_give_one_row_of_logits(name: str, size: int) -> None:
+    logits, _ = get_network_fn(name, 5)(_images(size))
+    assert logits.shape.as_list() == [2, 5]
+
+
+def test_network_fn_carries_the_published_image_size() -> None:
+    assert get_network_fn("inception_v3", 5).default_image_size == 299
+
+
+@pytest.mark.parametrize("build", [lenet.lenet, cifarnet.cifarnet])
+def test_prediction_fn_and_scope_are_free(build) -> None:
+    _, end_points = build(
+        _images(32), prediction_fn=lambda logits, scope: tf.sigmoid(logits), scope="Mine"
+    )
+    assert end_points["Predictions"].op.type == "Sigmoid"
+    assert all(v.op.name.startswith("Mine/") for v in tf.compat.v1.model_variables())
+
+
+def test_grey_images_are_accepted() -> None:
+    logits, _ = get_network_fn("mobilenet_v1_025", 5)(_images(64, channels=1))
+    assert logits.shape.as_list() == [2, 5]
+
+
+def test_min_depth_bounds_narrow_layers() -> None:
+    net, _ = mobilenet_v1.mobilenet_v1_base(
+        _images(32), "Conv2d_0", min_depth=8, depth_multiplier=0.01
+    )
+    assert net.shape.as_list() == [2, 16, 16, 8]
+
+
+def test_base_stops_at_the_final_endpoint() -> None:
+    net, end_points = mobilenet_v1.mobilenet_v1_base(_images(32), "Conv2d_1_depthwise")
+    assert list(end_points) == ["Conv2d_0", "Conv2d_1_depthwise"]
+    assert net is end_points["Conv2d_1_depthwise"]
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+@pytest.mark.parametrize(("output_stride", "side"), [(None, 7), (32, 7), (16, 14), (8, 28)])
+def test_output_stride_sets_the_resolution(
+    explicit: bool, output_stride: int | None, side: int
+) -> None:
+    net, _ = mobilenet_v1.mobilenet_v1_base(
+        _images(224),
+        depth_multiplier=0.25,
+        output_stride=output_stride,
+        use_explicit_padding=explicit,
+    )
+    assert net.shape.as_list() == [2, side, side, 256]
+
+
+def test_spatial_squeeze_can_be_left_out() -> None:
+    logits, _ = mobilenet_v1.mobilenet_v1_025(_images(64), 5, spatial_squeeze=False)
+    assert logits.shape.as_list() == [2, 1, 1, 5]
+
+
+def test_prediction_fn_none_gives_no_predictions() -> None:
+    _, end_points = mobilenet_v1.mobilenet_v1_025(_images(64), 5, prediction_fn=None)
+    assert "Predictions" not in end_points
+
+
+@tf.autograph.experimental.do_not_convert  # as the factory does: converting takes seconds
+def test_depthwise_weights_decay_only_on_request() -> None:
+    names = []
+    for regularize in (False, True):
+        with tf.Graph().as_default():
+            scope = mobilenet_v1.mobilenet_v1_arg_scope(regularize_depthwise=regularize)
+            with slim.arg_scope(scope):
+                mobilenet_v1.mobilenet_v1_025(_images(32), 5)
+            losses = tf.compat.v1.losses.get_regularization_losses()
+            names.append(sum("depthwise" in loss.op.name for loss in losses))
+    assert names == [0, 13]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depth_multiplier": 0}, "depth_multiplier is 0, expected a number above 0."),
+        ({"output_stride": 9}, "output_stride is 9, expected 1, 2, 4, 8, 16, 32 or None."),
+        ({"final_endpoint": "Conv2d_99"}, "Unknown final_endpoint 'Conv2d_99', known: Conv2d_0,"),
+    ],
+)
+def test_mobilenet_refuses_options_out_of_range(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+        mobilenet_v1.mobilenet_v1_base(_images(32), **options)
+
+
+def test_mobilenet_refuses_a_single_image_without_batch() -> None:
+    with pytest.raises(ValueError, match=r"expected \[N, H, W, C\]"):
+        mobilenet_v1.mobilenet_v1(tf.zeros([32, 32, 3]))
+
+
+def test_inception_v3_refuses_a_width_of_zero() -> None:
+    with pytest.raises(ValueError, match="depth_multiplier is 0, expected a number above 0"):
+        inception.inception_v3(_images(128), depth_multiplier=0)
+
+
+def test_resnet_refuses_an_output_stride_that_is_no_multiple_of_four() -> None:
+    with pytest.raises(ValueError, match="output_stride is 6, expected a multiple of 4"):
+        resnet_v1.resnet_v1_50(_images(32), 5, output_stride=6)

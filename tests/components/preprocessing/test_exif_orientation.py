@@ -1,0 +1,109 @@
+"""EXIF orientation, read and undone inside the graph."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from slimworks.components.preprocessing import decoding, exif
+
+ORIENTATION = tf.function(exif.jpeg_orientation, autograph=False)
+DECODE = tf.function(decoding.decode_image, autograph=False)
+
+
+def photo() -> bytes:
+    """A JPEG of 16 x 24 pixels without EXIF, different in all corners."""
+    pixels = np.zeros((16, 24, 3), np.uint8)
+    pixels[:8, :12], pixels[:8, 12:], pixels[8:, :12] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=95)
+    return stream.getvalue()
+
+
+def tiff(orientation: int, order: str = "<", kind: int = 3, offset: int = 8, tag: int = 0x0112):
+    """TIFF block with one other entry before the orientation."""
+    mark = b"II" if order == "<" else b"MM"
+    entries = struct.pack(order + "HHIHH", 0x010F, 2, 4, 0x4142, 0)
+    entries += struct.pack(order + "HHIHH", tag, kind, 1, orientation, 0)
+    directory = struct.pack(order + "H", 2) + entries + b"\0" * 4
+    return mark + struct.pack(order + "HI", 42, offset) + b"\0" * (offset - 8) + directory
+
+
+def with_segment(payload: bytes, marker: int = 0xE1, before: bytes = b"") -> bytes:
+    """The photo with a segment behind its JFIF header."""
+    encoded = photo()
+    end_of_jfif = 4 + struct.unpack(">H", encoded[4:6])[0]
+    segment = struct.pack(">HH", 0xFF00 | marker, len(payload) + 2) + payload
+    return encoded[:end_of_jfif] + before + segment + encoded[end_of_jfif:]
+
+
+def with_exif(block: bytes) -> bytes:
+    return with_segment(b"Exif\0\0" + block)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pixels_are_turned_as_pillow_turns_them(orientation: int, order: str) -> None:
+    encoded = with_exif(tiff(orientation, order))
+    stored = Image.fromarray(DECODE(tf.constant(photo())).numpy())
+    stored.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(stored))
+    assert ORIENTATION(tf.constant(encoded)) == orientation
+    np.testing.assert_array_equal(DECODE(tf.constant(encoded)), expected)
+    assert Image.open(io.BytesIO(encoded)).getexif()[0x0112] == orientation
+
+
+@pytest.mark.parametrize("offset", [9, 300])
+def test_directory_may_lie_anywhere(offset: int) -> None:
+    assert ORIENTATION(tf.constant(with_exif(tiff(6, ">", offset=offset)))) == 6
+
+
+@pytest.mark.parametrize(
+    "before",
+    [b"\xff\xe2\x00\x08abcdef", b"\xff\xfe\x00\x05abc", b"\xff", b"\x00\xff\x00junk"],
+    ids=["color_profile", "comment", "fill_byte", "junk"],
+)
+def test_segments_and_junk_before_exif_are_skipped(before: bytes) -> None:
+    encoded = with_segment(b"Exif\0\0" + tiff(8), before=before)
+    assert ORIENTATION(tf.constant(encoded)) == 8
+
+
+BROKEN = {
+    "no_exif": photo(),
+    "xmp_segment": with_segment(b"http://ns.adobe.com/xap/1.0/\0" + tiff(6)),
+    "other_segment": with_segment(b"Exif\0\0" + tiff(6), marker=0xE2),
+    "empty_block": with_exif(b""),
+    "three_bytes": with_exif(b"II*"),
+    "no_byte_order": with_exif(b"XX" + tiff(6)[2:]),
+    "no_magic_number": with_exif(tiff(6)[:2] + b"\0\0" + tiff(6)[4:]),
+    "directory_beyond_block": with_exif(tiff(6)[:4] + struct.pack("<I", 60_000) + tiff(6)[8:]),
+    "directory_beyond_file": with_exif(tiff(6)[:4] + b"\xff\xff\xff\xff" + tiff(6)[8:]),
+    "cut_in_entry": with_exif(tiff(6)[:30]),
+    "value_zero": with_exif(tiff(0)),
+    "value_nine": with_exif(tiff(9)),
+    "value_large": with_exif(tiff(0xFFFF)),
+    "wrong_type": with_exif(tiff(6, kind=2)),
+    "other_tag": with_exif(tiff(6, tag=0x0113)),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_missing_or_broken_exif_means_upright(name: str) -> None:
+    assert ORIENTATION(tf.constant(BROKEN[name])) == 1
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 11, 30, 60])
+def test_cut_file_means_upright(length: int) -> None:
+    assert ORIENTATION(tf.constant(with_exif(tiff(6))[:length])) == 1
+
+
+def test_orientation_in_dataset_equals_eager() -> None:
+    images = [with_exif(tiff(value)) for value in range(1, 9)] + list(BROKEN.values())
+    dataset = tf.data.Dataset.from_tensor_slices(images).map(exif.jpeg_orientation)
+    eager = [int(exif.jpeg_orientation(tf.constant(encoded))) for encoded in images]
+    assert list(dataset.as_numpy_iterator()) == eager

@@ -1,0 +1,175 @@
+"""The import table, which is the diagram, and the budget of heavy imports."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Modules directly below components/: everyone may import them.
+FOUNDATION = {"artifacts", "contracts", "errors", "files", "settings"}
+
+# folder below components/ -> folders below components/ that it may import.
+# Libraries (no component.py): examples, preprocessing, nets, checkpoints, report, serving.
+MAY_IMPORT: dict[str, set[str]] = {
+    "checkpoints": {"nets"},
+    "evaluator": {"examples"},
+    "examples": set(),
+    "gate": set(),
+    "ingest": {"examples"},
+    "nets": set(),
+    "preprocessing": set(),
+    "pusher": set(),
+    "replay": {"examples", "serving"},
+    "report": {"examples"},
+    "serving": set(),
+    "statistics": set(),
+    "trainer": {"checkpoints", "nets", "preprocessing", "transform"},  # transform.attach: the graph
+    "transform": {"preprocessing"},
+}
+HEAVY = ("tensorflow", "apache_beam", "tfx", "kfp", "pandas", "pyarrow", "ml_metadata")
+
+
+def _imports(path: Path) -> set[str]:
+    """Absolute names of the modules that a file imports, at any depth."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def _files(folder: str) -> list[Path]:
+    return [p for p in sorted((ROOT / folder).rglob("*.py")) if not p.name.endswith("_pb2.py")]
+
+
+def test_table_names_every_component() -> None:
+    folders = {p.name for p in (ROOT / "components").iterdir() if (p / "__init__.py").exists()}
+    assert folders == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("component", sorted(MAY_IMPORT))
+def test_component_imports_only_what_the_table_allows(component: str) -> None:
+    allowed = MAY_IMPORT[component] | FOUNDATION | {component}
+    for path in _files(f"components/{component}"):
+        for name in _imports(path):
+            assert not name.startswith("slimworks.pipeline"), f"{path} imports {name}"
+            parts = name.split(".")
+            if parts[:2] == ["slimworks", "components"] and len(parts) > 2:
+                assert parts[2] in allowed, f"{path} imports {name}"
+
+
+def test_nothing_imports_the_folders_by_their_own_names() -> None:
+    for path in _files("components") + _files("pipeline"):
+        roots = {name.split(".")[0] for name in _imports(path)}
+        assert not roots & {"components", "pipeline"}, path
+
+
+def test_packages_have_the_shape_of_the_house() -> None:
+    for path in _files("components") + _files("pipeline"):
+        assert path.name not in {"utils.py", "helpers.py", "common.py"}, path
+        if path.name == "__init__.py":
+            assert path.read_text(encoding="utf-8") == "", f"{path} is not empty"
+
+
+def test_setup_lists_each_package_once_and_completely() -> None:
+    script = "import runpy, setuptools; setuptools.setup = lambda **k: print(*k['packages']);"
+    script += "runpy.run_path('setup.py')"
+    output = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    listed = output.stdout.split()
+    expected = {"slimworks"} | {
+        ".".join(("slimworks", *path.parent.relative_to(ROOT).parts))
+        for path in _files("components") + _files("pipeline")
+        if path.name == "__init__.py"
+    }
+    assert len(listed) == len(set(listed))
+    assert set(listed) == expected
+
+
+_CPU_SECONDS = """
+import resource, sys
+{body}
+used = resource.getrusage(resource.RUSAGE_SELF)
+heavy = [name for name in {heavy!r} if name in sys.modules]
+print(used.ru_utime + used.ru_stime, *heavy)
+"""
+
+
+def _cost(body: str) -> tuple[float, list[str]]:
+    """CPU seconds of a fresh interpreter that runs `body`, and the heavy modules it loaded."""
+    script = _CPU_SECONDS.format(body=body, heavy=HEAVY)
+    output = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    seconds, *heavy = output.stdout.splitlines()[-1].split()
+    return float(seconds), heavy
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "from slimworks.pipeline.cli import cli\ncli.main(['--help'], standalone_mode=False)",
+        "from slimworks.pipeline.cli import cli\n"
+        "cli.main(['predict', '--help'], standalone_mode=False)\n"
+        "import slimworks.components.serving.client",
+        "from slimworks.pipeline.cli import cli\n"
+        "cli.main(['history', '--help'], standalone_mode=False)\n"
+        "import slimworks.components.pusher.ledger",
+        "import slimworks",
+        "import slimworks.components.nets.registry",
+    ],
+    ids=["help", "predict", "history", "package", "registry"],
+)
+def test_quick_verbs_load_nothing_heavy(body: str) -> None:
+    _, heavy = _cost(body)
+    assert heavy == []
+
+
+def test_components_are_light_until_they_execute() -> None:
+    body = "from slimworks.pipeline import tfx_import; tfx_import.prepare()\n" + "\n".join(
+        f"import slimworks.components.{path.parent.name}.component"
+        for path in _files("components")
+        if path.name == "component.py"
+    )
+    script = f"import sys\n{body}\nprint(*[n for n in sys.modules if '.' not in n])"
+    output = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    loaded = set(output.stdout.split())
+    assert not loaded & {
+        "tensorflow_data_validation",
+        "tensorflow_transform",
+        "tensorflow_model_analysis",
+        "tf_slim",
+        "kfp",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "budget_seconds"), [(["--help"], 0.5), (["predict", "--help"], 0.6)]
+)
+def test_command_line_starts_within_its_budget(arguments: list[str], budget_seconds: float) -> None:
+    """CPU time, and the best of three, because the machine is shared."""
+    best = min(
+        _command_cpu_seconds([sys.executable, "-m", "slimworks", *arguments]) for _ in range(3)
+    )
+    assert best < budget_seconds
+
+
+def _command_cpu_seconds(command: list[str]) -> float:
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
