@@ -135,7 +135,9 @@ def _fail(cause: str, fix: str, exit_code: int, as_json: bool) -> NoReturn:
 def _exit(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code) if "tensorflow" in sys.modules else sys.exit(code)
+    if "tensorflow" in sys.modules:
+        os._exit(code)  # its thread pools need not be waited for
+    sys.exit(code)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from slimworks import __version__
 from slimworks.components.nets.registry import get_net
 from slimworks.components.preprocessing import geometry
+from slimworks.components.trainer.config import ExportConfig
 from slimworks.pipeline.config import PipelineConfig
 from slimworks.pipeline.paths import PipelinePaths
 
@@ -77,7 +78,6 @@ def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> A
     from slimworks.components.replay.component import Replay
     from slimworks.components.statistics.component import SchemaInference, Statistics, Validation
     from slimworks.components.trainer.component import Trainer
-    from slimworks.components.trainer.config import ExportConfig
     from slimworks.components.transform.component import Transform
     from slimworks.pipeline.baseline import baseline_resolver
 
@@ -108,9 +108,7 @@ def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> A
         label_map=label_map,
         model=config.model,
         train=config.train,
-        export=ExportConfig(
-            top_k=config.serving.top_k, min_probability=config.serving.min_probability
-        ),
+        export=export_config(config),
         work=locations.work,
     ).with_id("trainer")
     baseline = baseline_resolver(trainer.outputs["model"]).with_id("baseline")
@@ -159,6 +157,11 @@ def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> A
     )
 
 
+def export_config(config: PipelineConfig) -> ExportConfig:
+    """What the exported model answers: the part of `serving` that the trainer needs."""
+    return ExportConfig(top_k=config.serving.top_k, min_probability=config.serving.min_probability)
+
+
 def transform_settings(config: PipelineConfig) -> Any:
     """Resolves the size and channels of the stored images from the network."""
     from slimworks.components.transform.config import TransformSettings
@@ -167,9 +170,11 @@ def transform_settings(config: PipelineConfig) -> Any:
     family = config.transform.preprocessing_name or spec.preprocessing
     image_size = config.model.resolved_image_size
     grayscale = config.transform.use_grayscale
-    num_channels = spec.num_channels if grayscale is None else (1 if grayscale else 3)
+    is_grey = spec.num_channels == 1 if grayscale is None else grayscale
     stored_size = config.transform.stored_size or geometry.stored_size(family, image_size)
-    return TransformSettings(family=family, stored_size=stored_size, num_channels=num_channels)
+    return TransformSettings(
+        family=family, stored_size=stored_size, num_channels=1 if is_grey else 3
+    )
 
 
 def compile_pipeline(pipeline: Any, no_cache: Sequence[str] = ()) -> pipeline_pb2.Pipeline:

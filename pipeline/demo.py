@@ -78,7 +78,7 @@ def ask_server(outcome: RunOutcome, root: Path) -> tuple[int, int]:
         ServerProcess(base_path.name, str(base_path)) as server,
         Client(server.address, base_path.name) as client,
     ):
-        answers = client.predict_bytes([bytes(e[contracts.IMAGE_ENCODED]) for e in asked])
+        answers = client.predict_bytes([_bytes(e, contracts.IMAGE_ENCODED) for e in asked])
         for example, answer in zip(asked, answers, strict=True):
             name, truth = (
                 _text(example, contracts.IMAGE_FILENAME),
@@ -89,8 +89,12 @@ def ask_server(outcome: RunOutcome, root: Path) -> tuple[int, int]:
     return num_right, len(asked)
 
 
+def _bytes(example: Mapping[str, Any], key: str) -> bytes:
+    return bytes(example[key])
+
+
 def _text(example: Mapping[str, Any], key: str) -> str:
-    return bytes(example[key]).decode("utf-8")
+    return _bytes(example, key).decode("utf-8")
 
 
 def run_demo(root: Path) -> int:

@@ -120,7 +120,7 @@ class _Child:
         code = self.process.exitcode
         how = f"was killed by signal {-code}" if code and code < 0 else f"ended with code {code}"
         hint = " (out of memory?)" if code == -signal.SIGKILL else ""
-        error = {
+        error: dict[str, Any] = {
             "type": "ProcessDied",
             "cause": f"The process of {self.name} {how}{hint}.",
             "fix": f"Look at {self.log_path}, then run again: finished steps are kept.",

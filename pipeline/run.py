@@ -132,22 +132,19 @@ def _run(config: PipelineConfig, options: RunOptions, paths: PipelinePaths) -> R
     with SqliteMetadata(paths.metadata) as connection:
         abandoned = abandon_unfinished(connection.store, paths.name, dag.NODES)
     _remove_unfinished(paths, abandoned)
-    interrupted = True
     results: list[launcher.NodeResult] = []
+
+    def on_end(result: launcher.NodeResult) -> None:
+        results.append(result)
+        progress.end(result)
+
     try:
-        local_runner.run_nodes(
-            ir,
-            paths.metadata,
-            run_folder / "logs",
-            progress.start,
-            lambda result: (results.append(result), progress.end(result))[0],
-        )
-        interrupted = False
-    finally:
-        if interrupted:
-            state = {"run_id": run_id, "name": paths.name, "state": "interrupted",
-                     "steps": [result.to_json() for result in results]}  # fmt: skip
-            files.write_json(run_folder / "run.json", state)
+        local_runner.run_nodes(ir, paths.metadata, run_folder / "logs", progress.start, on_end)
+    except KeyboardInterrupt:
+        state = {"run_id": run_id, "name": paths.name, "state": "interrupted",
+                 "steps": [result.to_json() for result in results]}  # fmt: skip
+        files.write_json(run_folder / "run.json", state)
+        raise
     return _conclude(config, options, paths, run_id, results, time.monotonic() - started)
 
 

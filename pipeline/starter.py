@@ -19,8 +19,9 @@ _HEADER = """\
 def starter_yaml(source: str) -> str:
     """Returns YAML with `data.source` set and every other key as a comment."""
     sections = [_HEADER]
+    defaults = PipelineConfig()
     for name, field in PipelineConfig.model_fields.items():
-        value = getattr(PipelineConfig(), name)
+        value = getattr(defaults, name)
         if not isinstance(value, Settings):
             sections.append(_entry(name, value, field.description, indent="", active=False))
             continue

@@ -81,7 +81,8 @@ def restore(
     excluded = tuple(name for name in variables if name.startswith(scopes))
     if len(excluded) == len(variables):
         raise _nothing_left(scopes, checkpoint_path)
-    wanted = {name: stored for name, stored in stored_names.items() if name not in set(excluded)}
+    left_alone = set(excluded)
+    wanted = {name: stored for name, stored in stored_names.items() if name not in left_alone}
     missing = tuple(name for name, stored in wanted.items() if stored not in checkpoint_shapes)
     misfit = Misfit(
         checkpoint_path=str(checkpoint_path),

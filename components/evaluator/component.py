@@ -5,9 +5,9 @@ from __future__ import annotations
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
+from slimworks.components.artifacts import LabelMap
 from slimworks.components.evaluator import executor
 from slimworks.components.evaluator.config import EvaluateConfig
-from slimworks.components.ingest.artifacts import LabelMap
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):

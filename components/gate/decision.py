@@ -151,8 +151,11 @@ def _candidate_facts(candidate: Answers, config: GateConfig) -> dict[str, Any]:
 
 
 def _reasons(measured: Sequence[Bound], verdict: str) -> list[str]:
-    return [
-        bound.reason
+    decisive = [
+        bound
         for bound in measured
         if bound.verdict == verdict and not (verdict == PASS and bound.name in SOUNDNESS)
     ]
+    # What holds for all images goes before what holds for one class.
+    decisive.sort(key=lambda bound: bound.name.startswith("class_recall/"))
+    return [bound.reason for bound in decisive]

@@ -46,7 +46,7 @@ class IngestDriver(component_driver.BaseDriver, portable_driver.BaseDriver):
 
     def run(self, execution_info: data_types.ExecutionInfo) -> Any:
         """Returns a DriverOutput with the exec properties to add."""
-        output = driver_output_pb2.DriverOutput()  # type: ignore[attr-defined]
+        output = driver_output_pb2.DriverOutput()
         for name, value in describe_source(execution_info.exec_properties).items():
             output.exec_properties[name].string_value = value
         return output

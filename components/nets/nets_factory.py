@@ -47,7 +47,7 @@ def get_network_fn(
     build = getattr(module, spec.function)
     arg_scope = getattr(module, spec.arg_scope)(weight_decay=float(weight_decay))
     if batch_norm_decay is not None:
-        arg_scope = _with_batch_norm_decay(arg_scope, batch_norm_decay)
+        arg_scope = with_batch_norm_decay(arg_scope, batch_norm_decay)
 
     # Converting every layer of a net by AutoGraph takes seconds and changes nothing.
     @tf.autograph.experimental.do_not_convert
@@ -74,7 +74,7 @@ def _options_for_size(spec: NetSpec, images: tf.Tensor) -> dict[str, Any]:
     return {"global_pool": True} if spec.has_global_pool and larger else {}
 
 
-def _with_batch_norm_decay(arg_scope: dict[str, Any], decay: float) -> dict[str, Any]:
+def with_batch_norm_decay(arg_scope: dict[str, Any], decay: float) -> dict[str, Any]:
     """Replaces the decay wherever an arg scope states it: not every arg scope takes it."""
     return {key: _replace_decay(defaults, decay) for key, defaults in arg_scope.items()}
 

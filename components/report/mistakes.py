@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import heapq
 import io
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,7 +122,8 @@ def thumbnail(encoded: bytes) -> tuple[str | None, bool]:
         The URI, None where Pillow cannot read the image, and whether it has few pixels.
     """
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
+        # Ingest has looked at every image; a broken EXIF block is no news here.
+        with _quiet(), Image.open(io.BytesIO(encoded)) as image:
             # JPEG files are decoded at a fraction of their size: a tenth of the time.
             image.draft("RGB", (2 * THUMBNAIL_PIXELS, 2 * THUMBNAIL_PIXELS))
             upright = ImageOps.exif_transpose(image)
@@ -133,7 +136,17 @@ def thumbnail(encoded: bytes) -> tuple[str | None, bool]:
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode(), is_tiny
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        # Pillow would clip 16 bits to 8 instead of scaling them.
+        image = image.point(lambda value: value / 257, "L")
     if not image.has_transparency_data:
         return image.convert("RGB")
     layer = image.convert("RGBA")

@@ -42,8 +42,8 @@ class Headline:
 
     @property
     def shown(self) -> Sequence[str]:
-        """The sentences that fit above the fold; the last ones say the most."""
-        return self.sentences[-MAX_SENTENCES:]
+        """The sentences that fit above the fold."""
+        return self.sentences[:MAX_SENTENCES]
 
     @property
     def num_more(self) -> int:

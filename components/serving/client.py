@@ -181,7 +181,9 @@ class Client:
         try:
             return call(request, timeout=self._timeout_seconds)
         except grpc.RpcError as error:
-            raise self._explained(error.code(), error.details() or "") from error
+            # TensorFlow adds the graph's nodes below the first line: nothing for a user.
+            details = (error.details() or "").partition("\n")[0]
+            raise self._explained(error.code(), details) from error
 
     def _explained(self, code: grpc.StatusCode, details: str) -> ServingError:
         """Turns a gRPC status into what the user can do about it."""

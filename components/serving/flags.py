@@ -51,21 +51,44 @@ class ServerFlags:
 
 # Accepted and without effect here: they tune TensorFlow Serving or what we do not offer yet.
 IGNORED = frozenset(
-    """
-    rest_api_port rest_api_num_threads rest_api_timeout_in_ms rest_api_enable_cors_support
-    model_config_file_poll_wait_seconds num_load_threads num_unload_threads
-    num_request_iterations_for_warmup enable_batching batching_parameters_file
-    enable_per_model_batching_parameters allow_version_labels_for_unavailable_models
-    monitoring_config_file grpc_channel_arguments enable_grpc_healthcheck_service
-    enable_serialization_as_tensor_content saved_model_tags enable_signature_method_name_check
-    prefer_tflite_model num_tflite_pools num_tflite_interpreters_per_pool
-    per_process_gpu_memory_fraction tensorflow_session_parallelism
-    tensorflow_intra_op_parallelism tensorflow_inter_op_parallelism
-    tensorflow_session_config_file flush_filesystem_caches enable_profiler
-    remove_unused_fields_from_bundle_metagraph force_allow_any_version_labels_for_unavailable_models
-    mixed_precision skip_initialize_tpu thread_pool_factory_config_file use_alts_credentials
-    xla_cpu_compilation_enabled xla_gpu_compilation_enabled enable_cors_support
-    """.split()
+    (
+        "rest_api_port",
+        "rest_api_num_threads",
+        "rest_api_timeout_in_ms",
+        "rest_api_enable_cors_support",
+        "model_config_file_poll_wait_seconds",
+        "num_load_threads",
+        "num_unload_threads",
+        "num_request_iterations_for_warmup",
+        "enable_batching",
+        "batching_parameters_file",
+        "enable_per_model_batching_parameters",
+        "allow_version_labels_for_unavailable_models",
+        "monitoring_config_file",
+        "grpc_channel_arguments",
+        "enable_grpc_healthcheck_service",
+        "enable_serialization_as_tensor_content",
+        "saved_model_tags",
+        "enable_signature_method_name_check",
+        "prefer_tflite_model",
+        "num_tflite_pools",
+        "num_tflite_interpreters_per_pool",
+        "per_process_gpu_memory_fraction",
+        "tensorflow_session_parallelism",
+        "tensorflow_intra_op_parallelism",
+        "tensorflow_inter_op_parallelism",
+        "tensorflow_session_config_file",
+        "flush_filesystem_caches",
+        "enable_profiler",
+        "remove_unused_fields_from_bundle_metagraph",
+        "force_allow_any_version_labels_for_unavailable_models",
+        "mixed_precision",
+        "skip_initialize_tpu",
+        "thread_pool_factory_config_file",
+        "use_alts_credentials",
+        "xla_cpu_compilation_enabled",
+        "xla_gpu_compilation_enabled",
+    )
 )
 # Ignoring these would serve another model than asked for, or in the clear.
 REFUSED = {
@@ -148,5 +171,7 @@ def _parsed(name: str, text: str | None) -> Any:
             f"--{name} is {text!r}, expected a number.", f"Write --{name}=NUMBER."
         ) from None
     if name == "port" and not 0 <= value <= 65_535:
-        raise ConfigError(f"--port is {value}, expected 0 to 65535.", f"Write --port={DEFAULT_PORT}.")
+        raise ConfigError(
+            f"--port is {value}, expected 0 to 65535.", f"Write --port={DEFAULT_PORT}."
+        )
     return value

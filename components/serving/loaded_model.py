@@ -7,7 +7,6 @@ rejects. `_make_callable_from_options` is private API: the version is pinned, an
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,8 +24,6 @@ from slimworks.components.serving.request_errors import Code, RequestError
 SERVE_TAG = "serve"
 DEFAULT_SIGNATURE = "serving_default"
 _MAX_CALLABLES = 64  # output filters come from clients: they must not fill the memory
-
-_logger = logging.getLogger(__name__)
 
 
 class LoadedModel:

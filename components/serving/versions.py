@@ -70,9 +70,9 @@ class _Version:
         return self.state == State.END and self.error_code != 0
 
 
-def latest(num_versions: int) -> Callable[[Iterable[int]], list[int]]:
-    """Version policy `latest{num_versions}`: the highest numbers, newest first."""
-    return lambda found: sorted(found, reverse=True)[:num_versions]
+def latest(found: Iterable[int]) -> list[int]:
+    """Version policy `latest{1}`, TensorFlow Serving's default: the highest number."""
+    return sorted(found, reverse=True)[:1]
 
 
 class Versions:
@@ -97,7 +97,7 @@ class Versions:
         *,
         max_num_load_retries: int = 5,
         load_retry_interval_seconds: float = 60.0,
-        policy: Callable[[Iterable[int]], list[int]] = latest(1),
+        policy: Callable[[Iterable[int]], list[int]] = latest,
     ) -> None:
         self.model_name = model_name
         self._base_path = Path(base_path)
@@ -195,7 +195,11 @@ class Versions:
     def _enlisted(self, number: int, path: Path) -> _Version:
         """The entry of a wanted version, a new one where the old one has ended."""
         entry = self._versions.get(number)
-        if entry is None or entry.is_abandoned or (entry.state == State.END and not entry.has_failed):
+        if (
+            entry is None
+            or entry.is_abandoned
+            or (entry.state == State.END and not entry.has_failed)
+        ):
             entry = self._versions[number] = _Version(number, path)
         return entry
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 
-from tensorflow.python.lib.io import _pywrap_record_io
 from tensorflow_serving.apis import prediction_log_pb2
 
 from slimworks.components.contracts import EXTRA_ASSETS_FOLDER
+from slimworks.components.examples import tfrecord
 from slimworks.components.serving.loaded_model import DEFAULT_SIGNATURE, LoadedModel
 
 WARMUP_FILE = "tf_serving_warmup_requests"
@@ -25,14 +26,13 @@ def warm_up(model: LoadedModel) -> int:
 
     Raises:
         RequestError: The model refuses one of them: it must not go into service.
+        DataError: The file is damaged.
     """
     path = model.path / EXTRA_ASSETS_FOLDER / WARMUP_FILE
     if not path.is_file():
         return 0
     started, num_requests, num_skipped = time.monotonic(), 0, 0
-    for record, _ in zip(
-        _pywrap_record_io.RecordIterator(str(path), ""), range(_MAX_RECORDS), strict=False
-    ):
+    for record in itertools.islice(tfrecord.iterate_records(path), _MAX_RECORDS):
         log = prediction_log_pb2.PredictionLog.FromString(record)
         if log.WhichOneof("log_type") != "predict_log":
             num_skipped += 1

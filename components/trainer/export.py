@@ -9,6 +9,7 @@ import tensorflow as tf
 from slimworks.components import contracts
 from slimworks.components.nets.module import SlimModule
 
+Answer = Callable[..., dict[str, tf.Tensor]]
 
 DEFAULT_TOP_K = 5  # what people read; 1,000 names a request would cost more than the network
 
@@ -48,13 +49,13 @@ class ServedModel(tf.Module):
         self._min_probability = min_probability
         self._pixels_shape = [None, image_size, image_size, num_channels]
 
-    def signatures(self) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
+    def signatures(self) -> dict[str, Answer]:
         """Traced functions by signature name."""
         images = tf.TensorSpec([None], tf.string, name="images")
         examples = tf.TensorSpec([None], tf.string, name="inputs")
         pixels = tf.TensorSpec(self._pixels_shape, tf.float32, name="pixels")
 
-        def traced(function: Callable[..., dict[str, tf.Tensor]], spec: tf.TensorSpec) -> object:
+        def traced(function: Answer, spec: tf.TensorSpec) -> Answer:
             return tf.function(function, input_signature=[spec], autograph=False)
 
         return {
@@ -63,7 +64,7 @@ class ServedModel(tf.Module):
             contracts.SIGNATURE_CLASSIFY: traced(self._classify, examples),
             contracts.SIGNATURE_EMBED: traced(self._embed, images),
             contracts.SIGNATURE_EVALUATE: traced(self._evaluate, images),
-        }  # type: ignore[return-value]
+        }
 
     def _logits(self, pixels: tf.Tensor) -> tf.Tensor:
         return self._module.forward(pixels, is_training=False).logits

@@ -73,6 +73,8 @@ def make_train_step(
 
     @tf.function(autograph=False)
     def train_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # Dropout draws from the graph's seed; TensorFlow's global one stays untouched.
+        tf.compat.v1.get_default_graph().seed = config.seed
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trained)
             outputs = module.forward(images, is_training=True)

@@ -90,7 +90,7 @@ def train_verb(
     from slimworks.components.transform.transform import TransformOutputs, transform
     from slimworks.pipeline import tfx_import
     from slimworks.pipeline.config import load_config
-    from slimworks.pipeline.dag import transform_settings
+    from slimworks.pipeline.dag import export_config, transform_settings
 
     config = load_config(None, overrides)
     source = _existing(examples, "label_map", "slimworks ingest")
@@ -108,13 +108,18 @@ def train_verb(
         transform(str(source / "examples"), transformed, transform_settings(config))
         (work / "transform.done").touch()
     inputs = TrainInputs(
-        examples=transformed.examples_dir,
-        transform_graph=transformed.graph_dir,
+        examples=str(transformed.examples_dir),
+        transform_graph=str(transformed.graph_dir),
         label_map=str(source / "label_map"),
     )
     with files.new_folder(target if not target.exists() else _emptied(target)) as folder:
         facts = train(
-            inputs, str(folder), str(work / "training"), config.model, config.train, config.serving
+            inputs,
+            str(folder),
+            str(work / "training"),
+            config.model,
+            config.train,
+            export_config(config),
         )
     shutil.rmtree(work)
     emit(facts, as_json, f"wrote {target}\n{json.dumps(facts, indent=2, ensure_ascii=False)}")

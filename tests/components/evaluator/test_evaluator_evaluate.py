@@ -144,9 +144,9 @@ def test_class_index_outside_the_label_map_is_refused(tmp_path, model_dir, examp
 def test_component_declares_its_channels_and_runs(tmp_path, model_dir, examples_dir):
     from tfx.types import channel_utils, standard_artifacts
 
+    from slimworks.components import artifacts
     from slimworks.components.evaluator.component import Evaluator
     from slimworks.components.evaluator.executor import Executor
-    from slimworks.components.ingest import artifacts
 
     examples, model = standard_artifacts.Examples(), standard_artifacts.Model()
     label_map, evaluation = artifacts.LabelMap(), standard_artifacts.ModelEvaluation()

@@ -160,9 +160,9 @@ def test_table_fits_80_columns_with_long_and_wide_names():
 def test_component_marks_the_artifact(tmp_path):
     from tfx.types import channel_utils, standard_artifacts
 
+    from slimworks.components import artifacts
     from slimworks.components.gate.component import Gate
     from slimworks.components.gate.executor import Executor
-    from slimworks.components.ingest import artifacts
 
     folders = {
         "evaluation": write_evaluation(tmp_path / "evaluation", right(90, 80)),

@@ -245,7 +245,7 @@ def test_too_many_rejects_stop_with_counts_by_reason(
         (source / "cats" / f"empty{index}.jpg").write_bytes(b"")
     (source / "cats" / "text.jpg").write_bytes(b"<html>")
     with pytest.raises(DataError) as caught:
-        run_ingest(source, tmp_path / "out")
+        run_ingest(source, tmp_path / "out", max_rejected_fraction=0.05)
     assert caught.value.cause == (
         "4 of 44 files (9.1%) cannot be used: 3 empty, 1 not_an_image. The first is "
         "cats/empty0.jpg (the file has zero bytes); data.max_rejected_fraction is 0.05."

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import re
+
 import pytest
 import tensorflow as tf
 
-from slimworks.components.nets import cifarnet, inception, lenet, mobilenet_v1, resnet_v1
+from slimworks.components.nets import (
+    cifarnet,
+    inception,
+    lenet,
+    mobilenet_v1,
+    nets_factory,
+    resnet_v1,
+)
 from slimworks.components.nets.nets_factory import get_network_fn
+from slimworks.components.nets.registry import REGISTRY
 from slimworks.components.nets.slim import slim
 
 # tf_slim's own way of calling its layers. The factory hides these; here nets are called directly.
@@ -50,6 +61,18 @@ def test_images_of_other_sizes_give_one_row_of_logits(name: str, size: int) -> N
 
 def test_network_fn_carries_the_published_image_size() -> None:
     assert get_network_fn("inception_v3", 5).default_image_size == 299
+
+
+@pytest.mark.parametrize("name", [n for n, s in REGISTRY.items() if s.batch_norm_decay])
+def test_batch_norm_decay_is_replaced_in_every_arg_scope(name: str) -> None:
+    spec = REGISTRY[name]
+    arg_scope = getattr(importlib.import_module(spec.module), spec.arg_scope)()
+    before, after = (
+        [float(decay) for decay in re.findall(r"'decay': ([0-9.]+)", str(scope))]
+        for scope in (arg_scope, nets_factory.with_batch_norm_decay(arg_scope, 0.5))
+    )
+    assert set(before) == {spec.batch_norm_decay}
+    assert after == [0.5] * len(before)
 
 
 @pytest.mark.parametrize("build", [lenet.lenet, cifarnet.cifarnet])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -28,6 +30,7 @@ np.testing.assert_allclose(moving.read_value(), (first + second) / 2, rtol=1e-6)
 """
 
 
+@pytest.mark.slow
 def test_moving_statistics_are_per_replica_and_averaged_when_read() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from slimworks.components.trainer.config import TrainConfig
+from slimworks.components.trainer.learning_rate import batch_norm_decay, learning_rate_at
+
+
+def _rates(num_steps: int = 100, steps_per_epoch: float = 10.0, **settings: object) -> list[float]:
+    config = TrainConfig.model_validate({"learning_rate": 0.1, "warmup_epochs": 0, **settings})
+    return [learning_rate_at(s, config, steps_per_epoch, num_steps) for s in range(num_steps)]
+
+
+def test_fixed_rate_never_changes() -> None:
+    assert set(_rates(learning_rate_decay_type="fixed")) == {0.1}
+
+
+def test_exponential_decay_is_a_staircase_of_num_epochs_per_decay() -> None:
+    rates = _rates(learning_rate_decay_type="exponential", num_epochs_per_decay=2.0)
+    assert rates[19] == 0.1
+    assert rates[20] == pytest.approx(0.1 * 0.94)
+    assert rates[40] == pytest.approx(0.1 * 0.94**2)
+
+
+@pytest.mark.parametrize("decay", ["polynomial", "cosine"])
+def test_decays_start_at_the_rate_and_end_near_the_end_rate(decay: str) -> None:
+    rates = _rates(learning_rate_decay_type=decay, end_learning_rate=0.001)
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[50] == pytest.approx(0.0505, rel=1e-6)
+    assert 0.001 < rates[-1] < 0.003
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_warm_up_is_linear_and_never_starts_at_zero() -> None:
+    rates = _rates(learning_rate_decay_type="fixed", warmup_epochs=1.0)
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[4] == pytest.approx(0.05)
+    assert rates[10] == 0.1
+
+
+def test_warm_up_takes_at_most_a_fifth_of_a_short_run() -> None:
+    rates = _rates(num_steps=10, learning_rate_decay_type="fixed", warmup_epochs=1.0)
+    assert rates[2] == 0.1
+
+
+def test_batch_norm_decay_is_shortened_for_short_runs_only() -> None:
+    config = TrainConfig()
+    assert batch_norm_decay(config, 0.9997, 60) == 0.9
+    assert batch_norm_decay(config, 0.9997, 1_000) == pytest.approx(0.99)
+    assert batch_norm_decay(config, 0.9997, 1_000_000) == 0.9997
+    assert batch_norm_decay(config, None, 60) is None
+    assert batch_norm_decay(TrainConfig(batch_norm_decay=0.5), 0.9997, 60) == 0.5
+
+
+def test_default_rate_is_lower_from_a_checkpoint() -> None:
+    assert TrainConfig().resolved_learning_rate == 0.05
+    assert TrainConfig(checkpoint_path="x.ckpt").resolved_learning_rate == 0.01
+    assert TrainConfig(checkpoint_path="x.ckpt", learning_rate=0.3).resolved_learning_rate == 0.3
