@@ -178,4 +178,3 @@ def version_folders(base_path: str | os.PathLike[str]) -> dict[int, Path]:
     if not base.is_dir():
         return {}
     return {int(p.name): p for p in base.iterdir() if p.name.isdecimal() and p.is_dir()}
-

@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slimworks import __version__
 from slimworks.components.nets.registry import get_net
 from slimworks.components.preprocessing import geometry
 from slimworks.components.trainer.config import ExportConfig
@@ -118,7 +117,6 @@ def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> A
         label_map=label_map,
         baseline_model=baseline.outputs["model"],
         config=config.evaluate,
-        code_version=__version__,
     ).with_id("evaluator")
     gate = Gate(
         evaluation=evaluator.outputs["evaluation"],
@@ -126,7 +124,6 @@ def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> A
         label_map=label_map,
         baseline_model=baseline.outputs["model"],
         config=config.gate,
-        code_version=__version__,
     ).with_id("gate")
     nodes = [
         ingest, statistics, schema, validation, transform, trainer, baseline, evaluator, gate,

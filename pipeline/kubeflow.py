@@ -44,7 +44,7 @@ def compile_to_kubeflow(config: PipelineConfig, image: str, output: Path) -> lis
             "No data: data.source is not set.",
             "Give the folder as the containers see it: --data /workspace/photos.",
         )
-    tfx_import.prepare()
+    tfx_import.load()
     from kfp import compiler
 
     name = config.name or pipeline_name(str(config.data.source))

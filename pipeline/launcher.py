@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from slimworks.components.errors import SlimWorksError
-from slimworks.pipeline import reasons, tfx_import
+from slimworks.pipeline import tfx_import
 
 if TYPE_CHECKING:
     from tfx.orchestration import metadata as tfx_metadata
@@ -70,6 +70,8 @@ def launch_node(
     tfx_import.prepare()
     from tfx.orchestration.local import runner_utils
     from tfx.orchestration.portable import launcher
+
+    from slimworks.pipeline import reasons
 
     node = next(n.pipeline_node for n in ir.nodes if n.pipeline_node.node_info.id == node_id)
     deployment = runner_utils.extract_local_deployment_config(ir)

@@ -51,9 +51,7 @@ def run_nodes(
     Returns:
         Results in the order in which nodes ended; after a failure no new node starts.
     """
-    tfx_import.prepare()
-    from tfx.orchestration.portable import launcher as _preload  # noqa: F401  # before forking
-
+    tfx_import.load()
     log_folder.mkdir(parents=True, exist_ok=True)
     waiting = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
     done: set[str] = set()

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def write_run_report(
-    path: Path, facts: RunFacts, outcome: RunOutcome, config_yaml: str, command: str
+    path: Path,
+    facts: RunFacts,
+    outcome: RunOutcome,
+    config_yaml: str,
+    command: str,
+    worst_mistakes: int,
 ) -> None:
     """Writes the run's self-contained report.html; sections without facts are left out."""
     blessing, replay = facts.folder("gate", "blessing"), facts.folder("replay", "replay")
@@ -34,6 +39,7 @@ def write_run_report(
         config_yaml=config_yaml,
         command=command,
         error=outcome.error,
+        worst_mistakes=worst_mistakes,
     )
     write_report(str(path), inputs)
 

@@ -54,10 +54,13 @@ class RunOutcome:
     steps: list[dict[str, Any]]
     error: dict[str, Any] | None
     seconds: float
+    gate_table: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The outcome as one JSON object."""
-        return dataclasses.asdict(self)
+        value = dataclasses.asdict(self)
+        del value["gate_table"]  # for people; the bounds are in decision.json
+        return value
 
 
 def run_pipeline(config: PipelineConfig, options: RunOptions) -> RunOutcome:
@@ -99,13 +102,9 @@ def _check_steps(options: RunOptions) -> None:
 
 def _check_inputs(config: PipelineConfig, paths: PipelinePaths) -> None:
     """Finds what would stop the run anyway, before seconds are spent on imports."""
-    from slimworks.components.ingest.source import list_source
+    from slimworks.components.ingest.ingest import list_checked_source
 
-    list_source(
-        str(config.data.source),
-        exclude_classes=config.data.exclude_classes,
-        own_folders=(str(paths.label_map_state),),
-    )
+    list_checked_source(str(config.data.source), config.data, (str(paths.label_map_state),))
     checkpoint = config.train.checkpoint_path
     if checkpoint and not list(Path(checkpoint).parent.glob(f"{Path(checkpoint).name}*")):
         raise ConfigError(
@@ -124,7 +123,7 @@ def _run(config: PipelineConfig, options: RunOptions, paths: PipelinePaths) -> R
     files.write_text(run_folder / "config.yaml", to_yaml(config))
     progress = _Progress(run_id)
     progress.line(f"run {run_id} of {paths.name}: {config.data.source} -> {paths.home}")
-    tfx_import.prepare()
+    tfx_import.load()
     from slimworks.pipeline import local_runner
     from slimworks.pipeline.metadata import SqliteMetadata, abandon_unfinished
 
@@ -203,6 +202,7 @@ def _conclude(
     results: Sequence[launcher.NodeResult],
     seconds: float,
 ) -> RunOutcome:
+    from slimworks.components.gate.table import format_table
     from slimworks.pipeline.reporting import write_run_report
 
     facts = RunFacts.collect(paths, run_id)
@@ -222,9 +222,12 @@ def _conclude(
         steps=[result.to_json() for result in results],
         error=error,
         seconds=round(seconds, 1),
+        gate_table=format_table(decision) if decision else "",
     )
     files.write_json(paths.run(run_id) / "run.json", {**outcome.to_json(), "state": "ended"})
-    write_run_report(report, facts, outcome, to_yaml(config), options.command)
+    write_run_report(
+        report, facts, outcome, to_yaml(config), options.command, config.evaluate.worst_mistakes
+    )
     return outcome
 
 

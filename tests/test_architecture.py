@@ -27,8 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pusher": set(),
     "replay": {"examples", "serving"},
     "report": {"examples"},
-    "serving": set(),
-    "statistics": set(),
+    "serving": {"examples"},
+    "statistics": {"examples"},
     "trainer": {"checkpoints", "nets", "preprocessing", "transform"},  # transform.attach: the graph
     "transform": {"preprocessing"},
 }

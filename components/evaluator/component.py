@@ -5,6 +5,7 @@ from __future__ import annotations
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
+import slimworks
 from slimworks.components.artifacts import LabelMap
 from slimworks.components.evaluator import executor
 from slimworks.components.evaluator.config import EvaluateConfig
@@ -43,8 +44,6 @@ class Evaluator(base_component.BaseComponent):
         label_map: channel.BaseChannel,
         config: EvaluateConfig,
         baseline_model: channel.BaseChannel | None = None,
-        *,
-        code_version: str,
     ) -> None:
         """Declares the node.
 
@@ -54,7 +53,6 @@ class Evaluator(base_component.BaseComponent):
             label_map: Classes by class index.
             config: Split, batch size, confidence.
             baseline_model: The last blessed model; a resolver may find none.
-            code_version: Version of SlimWorks; an upgrade invalidates the cache.
         """
         spec = EvaluatorSpec(
             examples=examples,
@@ -62,7 +60,7 @@ class Evaluator(base_component.BaseComponent):
             label_map=label_map,
             baseline_model=baseline_model,
             config=config.canonical_json(),
-            code_version=code_version,
+            code_version=slimworks.__version__,
             evaluation=channel.Channel(type=standard_artifacts.ModelEvaluation),
         )
         super().__init__(spec=spec)

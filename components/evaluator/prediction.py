@@ -129,6 +129,14 @@ def arrays_of(table: pa.Table) -> Columns:
     return arrays
 
 
+def lists_of(matrix: np.ndarray, value_type: pa.DataType) -> pa.Array:
+    """Rows of a matrix [N, K] as lists of equal length."""
+    rows, width = matrix.shape
+    offsets = np.arange(rows + 1, dtype=np.int32) * width
+    values = pa.array(np.ascontiguousarray(matrix).ravel(), value_type)
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
+
+
 def _read_batches(
     examples_dir: str | os.PathLike[str], split: str, batch_size: int
 ) -> Iterator[list[Example]]:
@@ -154,8 +162,8 @@ def _predict(
         _texts(batch, contracts.IMAGE_GROUP),
         pa.array([example[contracts.CLASS_INDEX] for example in batch], pa.int64()),
         pa.array(metrics.predicted_indices(probabilities), pa.int64()),
-        _lists(probabilities),
-        _lists(logits),
+        lists_of(probabilities, pa.float32()),
+        lists_of(logits, pa.float32()),
     ]
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
@@ -186,13 +194,6 @@ def _text(example: Example, key: str) -> str:
 
 def _texts(batch: Sequence[Example], key: str) -> pa.Array:
     return pa.array([_text(example, key) for example in batch], pa.string())
-
-
-def _lists(matrix: np.ndarray) -> pa.Array:
-    rows, width = matrix.shape
-    offsets = np.arange(0, (rows + 1) * width, width, dtype=np.int32)
-    values = pa.array(np.ascontiguousarray(matrix, np.float32).ravel(), pa.float32())
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
 
 
 def _grouped(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import pyarrow as pa
 from pyarrow import parquet
 
-from slimworks.components.evaluator import prediction
+from slimworks.components.evaluator import metrics, prediction
 
 if TYPE_CHECKING:
     import tensorflow_model_analysis as tfma
@@ -46,25 +47,28 @@ def write(
         _ = (
             pipeline
             | "RowGroups" >> beam.Create(list(range(num_groups)))
-            | "Read" >> beam.Map(read_extracts, path)
-            | "Finite" >> beam.Filter(_is_not_empty)
+            | "Read" >> beam.Map(read_record_batch, path)
+            | "Finite" >> beam.Filter(len)
             | tfma.ExtractEvaluateAndWriteResults(
                 eval_config=eval_config(num_classes), output_path=str(output_dir)
             )
         )
 
 
-def read_extracts(group: int, predictions_path: str) -> dict[str, Any]:
-    """One row group as TFMA extracts: label [N] int64 and probabilities [N, C] float32."""
-    from tensorflow_model_analysis import constants
-
-    from slimworks.components.evaluator import metrics
-
+def read_record_batch(group: int, predictions_path: str) -> pa.RecordBatch:
+    """One row group for TFMA: label list<int64> and probabilities list<float32>, finite rows."""
     with parquet.ParquetFile(predictions_path) as source:
         table = source.read_row_group(group, columns=[LABEL_KEY, PREDICTION_KEY])
     batch = prediction.arrays_of(table)
     finite = metrics.finite_rows(batch[PREDICTION_KEY])
-    return {constants.FEATURES_KEY: {name: values[finite] for name, values in batch.items()}}
+    labels, probabilities = batch[LABEL_KEY][finite], batch[PREDICTION_KEY][finite]
+    return pa.RecordBatch.from_arrays(
+        [
+            prediction.lists_of(labels[:, None], pa.int64()),
+            prediction.lists_of(probabilities, pa.float32()),
+        ],
+        names=[LABEL_KEY, PREDICTION_KEY],
+    )
 
 
 def eval_config(num_classes: int) -> tfma.EvalConfig:
@@ -105,7 +109,3 @@ def _per_class(num_classes: int) -> tfma.MetricsSpec:
         ],
         binarize=tfma.BinarizationOptions(class_ids={"values": list(range(num_classes))}),
     )
-
-
-def _is_not_empty(extracts: dict[str, Any]) -> bool:
-    return all(len(values) for features in extracts.values() for values in features.values())

@@ -36,4 +36,7 @@ class Executor(base_executor.BaseExecutor):
             baseline_model_dir=artifact_utils.get_single_uri(baseline) if baseline else None,
         )
         output.set_int_custom_property("blessed", int(decided.blessed))
+        # TFX's own name; by it the next run finds its baseline.
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        output.set_int_custom_property("current_model_id", model.id)
         output.set_string_custom_property("verdict", decided.verdict)

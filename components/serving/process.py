@@ -89,6 +89,11 @@ class ServerProcess:
         """Process id."""
         return self._process.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code of the server, None while it runs."""
+        return self._process.poll()
+
     def terminate(self) -> int:
         """Sends SIGTERM, waits for the running requests, returns the exit code."""
         self._process.terminate()

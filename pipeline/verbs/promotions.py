@@ -89,7 +89,7 @@ def rollback_verb(
     version: int | None, base_path: str | None, root: str, reason: str, as_json: bool, debug: bool
 ) -> int:
     """Serve an earlier version again, by publishing it under the next number."""
-    from slimworks.components.pusher.ledger import rollback
+    from slimworks.components.pusher.rollback import rollback
 
     place = _base_path(base_path, root)
     published = rollback(place, version, reason=reason)

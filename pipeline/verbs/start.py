@@ -84,9 +84,8 @@ def outcome_lines(outcome: Any) -> list[str]:
     lines: list[str] = []
     if outcome.error is not None:
         lines += [f"Error: {outcome.error['cause']}", f"Fix:   {outcome.error['fix']}"]
-    if outcome.verdict is not None:
-        lines.append(f"verdict: {outcome.verdict}")
-        lines += [f"  {reason}" for reason in outcome.reasons]
+    if outcome.gate_table:
+        lines += ["", *outcome.gate_table.splitlines(), ""]
     if "accuracy" in outcome.metrics:
         low, high = outcome.metrics["accuracy_interval"]
         lines.append(

@@ -96,7 +96,7 @@ def train_verb(
     source = _existing(examples, "label_map", "slimworks ingest")
     target = _new_output(output)
     _log_to_stderr()
-    tfx_import.prepare()
+    tfx_import.load()
     # Beside the output, under a steady name: a killed training goes on from its checkpoint.
     work = target.parent / f".{target.name}.work"
     transformed = TransformOutputs(
@@ -149,7 +149,7 @@ def evaluate_verb(
     source = _existing(examples, "label_map", "slimworks ingest")
     target = _new_output(output)
     _log_to_stderr()
-    tfx_import.prepare()
+    tfx_import.load()
     with files.new_folder(target if not target.exists() else _emptied(target)) as folder:
         metrics = evaluate(
             str(model_folder),

@@ -34,7 +34,7 @@ def nets_verb(
     from slimworks.components.nets.describe import describe_net
     from slimworks.pipeline import tfx_import
 
-    tfx_import.prepare()
+    tfx_import.load()
     description = describe_net(name, num_classes=num_classes, image_size=image_size)
     value = dataclasses.asdict(description)
     lines = [

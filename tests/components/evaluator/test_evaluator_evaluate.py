@@ -158,7 +158,6 @@ def test_component_declares_its_channels_and_runs(tmp_path, model_dir, examples_
         model=channel_utils.as_channel([model]),
         label_map=channel_utils.as_channel([label_map]),
         config=EvaluateConfig(tfma=False),
-        code_version="1",
     )
     Executor().Do(
         {"examples": [examples], "model": [model], "label_map": [label_map], "baseline_model": []},

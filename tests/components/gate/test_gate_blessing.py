@@ -180,7 +180,7 @@ def test_component_marks_the_artifact(tmp_path):
     blessing = standard_artifacts.ModelBlessing()
     blessing.uri = str(tmp_path / "blessing")
     channels = {name: channel_utils.as_channel([item]) for name, item in inputs.items()}
-    node = Gate(**channels, config=GateConfig(), code_version="1")
+    node = Gate(**channels, config=GateConfig())
     Executor().Do(
         {name: [item] for name, item in inputs.items()} | {"baseline_model": []},
         {"blessing": [blessing]},

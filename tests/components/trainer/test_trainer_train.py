@@ -180,9 +180,7 @@ def test_a_loss_that_is_no_number_stops_with_a_lower_rate_to_type(
     assert caught.value.exit_code == 4
 
 
-def test_a_scope_that_matches_nothing_names_the_scopes(
-    tiny_examples: Path, tmp_path: Path
-) -> None:
+def test_a_scope_that_matches_nothing_names_the_scopes(tiny_examples: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         _train(tiny_examples, tmp_path / "m", trainable_scopes=["LeNet/fc5"])
     assert "'LeNet/fc5' matches no variable" in caught.value.cause

@@ -1,0 +1,95 @@
+"""A staged folder becomes a version, with its line in the ledger; and what a kill between costs.
+
+Order: intention (pending.json), one rename, ledger line, intention withdrawn. A kill before the
+rename leaves nothing but rubbish; one after it leaves a version whose line is made up for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+from pathlib import Path
+
+from slimworks.components import contracts, files
+from slimworks.components.pusher import ledger, staging
+from slimworks.components.pusher.ledger import Entry
+
+PENDING_FILE = "pending.json"
+
+_log = logging.getLogger(__name__)
+
+
+def place(base_path: Path, folder: Path, entry: Entry) -> Path:
+    """Publishes a staged folder as `entry.version`. Needs the lock.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        OSError: Nothing was published.
+    """
+    pending = ledger.state_folder(base_path) / PENDING_FILE
+    files.write_json(pending, entry.to_json())
+    target = base_path / str(entry.version)
+    os.rename(folder, target)
+    try:
+        files.fsync_folder(base_path)
+        ledger.append(base_path, [entry])
+    except OSError:
+        # No version without a line: nobody could say why it is live.
+        staging.removed(target, base_path)
+        pending.unlink()
+        raise
+    pending.unlink()
+    return target
+
+
+def recover(base_path: Path) -> None:
+    """Finishes or clears away what killed publishers left. Needs the lock.
+
+    Versions on disk without a line in the ledger get one, with the facts of the intention where
+    there is one.
+    """
+    num_leftovers = staging.clear(base_path)
+    if num_leftovers:
+        _log.info("removed %d unfinished folders below %s", num_leftovers, base_path)
+    pending = ledger.state_folder(base_path) / PENDING_FILE
+    intended = _intention(pending)
+    entries = ledger.history(base_path)
+    known, earlier = ledger.current(entries), ledger.made_by(entries)
+    found = contracts.version_folders(base_path)
+    recovered = [
+        _recovered(version, found[version], intended, earlier.get(version))
+        for version in sorted(found.keys() - known.keys())
+    ]
+    if recovered:
+        ledger.append(base_path, recovered)
+        numbers = ledger.named(entry.version for entry in recovered)
+        _log.warning("version %s of %s was not in the ledger: now it is", numbers, base_path)
+    pending.unlink(missing_ok=True)
+
+
+def _intention(pending: Path) -> Entry | None:
+    if not pending.is_file():
+        return None
+    value = json.loads(pending.read_bytes())
+    return Entry.from_json(value)
+
+
+def _recovered(version: int, folder: Path, intended: Entry | None, earlier: Entry | None) -> Entry:
+    digest = files.sha256_of_tree(folder)
+    for entry, reason in (
+        (intended, "its publisher was interrupted"),
+        (earlier, "it was removed, and is back"),
+    ):
+        if entry is not None and (entry.version, entry.digest) == (version, digest):
+            return dataclasses.replace(
+                entry,
+                event=ledger.RECOVERED,
+                time=ledger.now(),
+                reason=f"{reason}; {entry.reason}" if entry.reason else reason,
+            )
+    reason = "it was not put here by SlimWorks"
+    return Entry(ledger.RECOVERED, version, ledger.now(), digest, reason=reason)
