@@ -75,7 +75,7 @@ def ask_server(outcome: RunOutcome, root: Path) -> tuple[int, int]:
     base_path = Path(str(outcome.pushed_to)).parent
     num_right = 0
     with (
-        ServerProcess(base_path.name, str(base_path)) as server,
+        ServerProcess(str(base_path), base_path.name) as server,
         Client(server.address, base_path.name) as client,
     ):
         answers = client.predict_bytes([_bytes(e, contracts.IMAGE_ENCODED) for e in asked])

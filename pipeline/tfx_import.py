@@ -52,7 +52,7 @@ def load() -> None:
     """Imports TensorFlow and TFX's launcher, once, before nodes are forked."""
     prepare()
     with _native_stderr_silenced():
-        import tensorflow  # noqa: F401, ICN001
+        import tensorflow  # noqa: F401
         from tfx.orchestration.portable import launcher  # noqa: F401
 
 

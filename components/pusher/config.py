@@ -15,7 +15,7 @@ class PushConfig(Settings):
         description="Folder that model servers watch; null: `serving` below the run root.",
     )
     keep_versions: int = pydantic.Field(
-        default=5,  # a week of daily runs can be rolled back; a net's versions take 2 to 600 MB each
+        default=5,  # a week of daily runs can be undone; a version takes 2 to 600 MB
         ge=1,
         description="Newest versions to keep; the live one is never removed.",
     )

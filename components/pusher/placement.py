@@ -38,8 +38,8 @@ def place(base_path: Path, folder: Path, entry: Entry) -> Path:
         files.fsync_folder(base_path)
         ledger.append(base_path, [entry])
     except OSError:
-        # No version without a line: nobody could say why it is live.
-        staging.removed(target, base_path)
+        # No version without a line: nobody could say why it is live. The way back needs no room.
+        os.rename(target, folder)
         pending.unlink()
         raise
     pending.unlink()

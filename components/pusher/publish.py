@@ -90,7 +90,7 @@ def _found_live(base: Path, digest: str) -> Published | None:
 
 
 def _push(source: Path, base: Path, digest: str, facts: Mapping[str, Any]) -> Published:
-    with staging.staged(source, base, staging.copied) as folder:
+    with staging.staged(source, base, staging.copy_file) as folder:
         if files.sha256_of_tree(folder) != digest:
             raise DataError(
                 f"{source} changed while it was copied.", "Push again when nobody writes to it."

@@ -36,7 +36,7 @@ def remove_superfluous(base_path: Path, keep: int) -> list[int]:
         try:
             # The line first: a version that vanished without one would be pushed again.
             ledger.append(base_path, [entry])
-            staging.removed(folders[version], base_path)
+            staging.remove(folders[version], base_path)
         except OSError as error:
             _log.warning("version %d of %s stays: %s", version, base_path, error)
             break

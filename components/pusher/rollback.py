@@ -106,7 +106,7 @@ def _checked_folder(base: Path, target: int, live: int, made: Mapping[int, Entry
 def _republish(
     base: Path, folder: Path, live: int, target: int, source: Entry, reason: str
 ) -> Published:
-    with staging.staged(folder, base, staging.linked) as duplicate:
+    with staging.staged(folder, base, staging.link_file) as duplicate:
         version = staging.next_version(base)
         entry = Entry(
             ledger.ROLLED_BACK,

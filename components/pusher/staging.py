@@ -50,7 +50,7 @@ def staged(source: Path, base_path: Path, transfer: Callable[[Path, Path], None]
     Args:
         source: SavedModel folder.
         base_path: Decides the volume.
-        transfer: Makes one file from another: `copied` or `linked`.
+        transfer: Makes one file from another: `copy_file` or `link_file`.
     """
     parent = ledger.state_folder(base_path) / STAGING_FOLDER
     parent.mkdir(exist_ok=True)
@@ -64,20 +64,20 @@ def staged(source: Path, base_path: Path, transfer: Callable[[Path, Path], None]
         shutil.rmtree(holder, ignore_errors=True)  # if it cannot be now: the next publisher does
 
 
-def copied(source: Path, target: Path) -> None:
+def copy_file(source: Path, target: Path) -> None:
     """Copies content only: an artifact's own mode may keep the server from reading it."""
     shutil.copyfile(source, target)
 
 
-def linked(source: Path, target: Path) -> None:
+def link_file(source: Path, target: Path) -> None:
     """Gives a file a second name; copies where the volume has no hard links."""
     try:
         os.link(source, target)
     except OSError:
-        copied(source, target)
+        copy_file(source, target)
 
 
-def removed(folder: Path, base_path: Path) -> None:
+def remove(folder: Path, base_path: Path) -> None:
     """Takes a version out of the servers' sight by one rename, then deletes it."""
     parent = ledger.state_folder(base_path) / STAGING_FOLDER
     parent.mkdir(exist_ok=True)

@@ -14,6 +14,9 @@ from slimworks.components.errors import DataError
 
 # What TensorFlow's decode_image reads.
 _DECODABLE = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM")
+# Only these decoders run (JPEG and GIF go as they are); Pillow's others include EPS, which starts
+# Ghostscript.
+_PILLOW_FORMATS = ("PNG", "BMP", "WEBP", "TIFF")
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 _MODES_WITHOUT_RANGE = ("F", "LAB", "HSV")
@@ -23,7 +26,7 @@ def servable(image: bytes, name: str) -> bytes:
     """Returns the bytes of an image file in a format that TensorFlow decodes.
 
     Args:
-        image: The file's content: any format that Pillow reads.
+        image: The file's content: JPEG, PNG, GIF, BMP, WebP or TIFF.
         name: What an error message calls it.
 
     Raises:
@@ -39,7 +42,7 @@ def servable(image: bytes, name: str) -> bytes:
             "Install it with `pip install Pillow`, or convert the image.",
         ) from error
     try:
-        with PIL.Image.open(io.BytesIO(image)) as opened:
+        with PIL.Image.open(io.BytesIO(image), formats=_PILLOW_FORMATS) as opened:
             return _as_png(opened)
     # What Pillow raises for unknown formats, damaged files and sizes above its limit.
     except (

@@ -69,10 +69,10 @@ class Loop:
             try:
                 for images, labels in batches:
                     self._set_learning_rate()
-                    loss, accuracy = train_step(images, labels)
+                    batch = train_step(images, labels)
                     self.progress.step += 1
                     self._steps_since_log += 1
-                    self._after_step(loss, accuracy)
+                    self._after_step(batch)
             except KeyboardInterrupt:
                 self._save()
                 _log.info("interrupted: checkpoint of step %d is kept", self.progress.step)
@@ -87,22 +87,22 @@ class Loop:
         )
         self.optimizer.learning_rate.assign(rate)
 
-    def _after_step(self, loss: tf.Tensor, accuracy: tf.Tensor) -> None:
+    def _after_step(self, batch: steps.BatchMetrics) -> None:
         step = self.progress.step
         is_last = step >= self.plan.num_steps
         is_epoch_end = step % self.plan.steps_per_epoch == 0 or is_last
         if is_epoch_end or step % self.config.log_every_n_steps == 0:
-            self._log_train(float(loss), float(accuracy))
+            self._log_train(*(float(value) for value in batch))
         if is_epoch_end:
             self._end_epoch()
         due = time.monotonic() - self._last_save >= self.config.save_interval_secs
         if is_last or due:
             self._save()
 
-    def _log_train(self, loss: float, accuracy: float) -> None:
-        if not math.isfinite(loss):
+    def _log_train(self, loss: float, total_loss: float, accuracy: float) -> None:
+        if not math.isfinite(total_loss):
             raise TrainingError(
-                f"The loss is {loss} at step {self.progress.step} "
+                f"The loss is {total_loss} at step {self.progress.step} "
                 f"(learning rate {float(self.optimizer.learning_rate.numpy()):.2g}).",
                 "Lower the rate: --set train.learning_rate="
                 f"{self.config.resolved_learning_rate / 10:.2g}",
@@ -114,7 +114,8 @@ class Loop:
         self.progress.seconds += seconds
         self._images_per_second = rate
         self._last_loss = loss
-        self._write_metrics("train", loss, accuracy, images_per_second=round(rate, 1))
+        more = {"total_loss": round(total_loss, 6), "images_per_second": round(rate, 1)}
+        self._write_metrics("train", loss, accuracy, **more)
 
     def _write_metrics(self, split: str, loss: float, accuracy: float, **more: float) -> None:
         step = self.progress.step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -15,6 +15,20 @@ from slimworks.components.trainer.config import TrainConfig
 from slimworks.components.trainer.optimizers import Optimizer
 
 AUXILIARY_LOSS_WEIGHT = 0.4  # TF-Slim's, for inception v3's auxiliary head
+
+
+class BatchMetrics(NamedTuple):
+    """Scalars of one training batch, float32.
+
+    Attributes:
+        loss: Cross entropy of the main head: what the eval split's loss compares with.
+        total_loss: What is minimised: with the auxiliary head and weight decay.
+        accuracy: In training mode.
+    """
+
+    loss: tf.Tensor
+    total_loss: tf.Tensor
+    accuracy: tf.Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,15 +78,14 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float) 
 
 def make_train_step(
     module: SlimModule, optimizer: Optimizer, trained: Sequence[Any], config: TrainConfig
-) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Returns images float32 [N, H, W, C], labels int64 [N] -> (loss, accuracy) of the batch.
+) -> Callable[[tf.Tensor, tf.Tensor], BatchMetrics]:
+    """Returns images float32 [N, H, W, C], labels int64 [N] -> metrics of the batch.
 
-    The loss includes the auxiliary head and weight decay; the step updates the trained
-    variables and the moving statistics.
+    The step updates the trained variables and the moving statistics.
     """
 
     @tf.function(autograph=False)
-    def train_step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def train_step(images: tf.Tensor, labels: tf.Tensor) -> BatchMetrics:
         # Dropout draws from the graph's seed; TensorFlow's global one stays untouched.
         tf.compat.v1.get_default_graph().seed = config.seed
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -80,14 +93,14 @@ def make_train_step(
             outputs = module.forward(images, is_training=True)
             smoothing = config.label_smoothing
             loss = tf.reduce_mean(cross_entropy(outputs.logits, labels, smoothing))
+            total_loss = loss + outputs.regularization_loss
             auxiliary = outputs.end_points.get("AuxLogits")
             if auxiliary is not None:
                 extra = tf.reduce_mean(cross_entropy(auxiliary, labels, smoothing))
-                loss += AUXILIARY_LOSS_WEIGHT * extra
-            loss += outputs.regularization_loss
-        optimizer.apply(tape.gradient(loss, trained))
+                total_loss += AUXILIARY_LOSS_WEIGHT * extra
+        optimizer.apply(tape.gradient(total_loss, trained))
         correct = tf.equal(tf.argmax(outputs.logits, axis=-1), labels)
-        return loss, tf.reduce_mean(tf.cast(correct, tf.float32))
+        return BatchMetrics(loss, total_loss, tf.reduce_mean(tf.cast(correct, tf.float32)))
 
     return train_step
 

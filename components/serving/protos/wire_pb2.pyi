@@ -1,16 +1,15 @@
+from collections.abc import Iterable as _Iterable
+from collections.abc import Mapping as _Mapping
+from typing import (
+    ClassVar as _ClassVar,
+)
+
 from google.protobuf import any_pb2 as _any_pb2
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
 from google.protobuf import wrappers_pb2 as _wrappers_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
-from google.protobuf import descriptor as _descriptor
-from google.protobuf import message as _message
-from typing import (
-    ClassVar as _ClassVar,
-    Iterable as _Iterable,
-    Mapping as _Mapping,
-    Optional as _Optional,
-    Union as _Union,
-)
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -37,12 +36,12 @@ DT_BOOL: DataType
 class TensorShape(_message.Message):
     __slots__ = ("dim", "unknown_rank")
     class Dim(_message.Message):
-        __slots__ = ("size", "name")
+        __slots__ = ("name", "size")
         SIZE_FIELD_NUMBER: _ClassVar[int]
         NAME_FIELD_NUMBER: _ClassVar[int]
         size: int
         name: str
-        def __init__(self, size: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
+        def __init__(self, size: int | None = ..., name: str | None = ...) -> None: ...
 
     DIM_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_RANK_FIELD_NUMBER: _ClassVar[int]
@@ -50,21 +49,21 @@ class TensorShape(_message.Message):
     unknown_rank: bool
     def __init__(
         self,
-        dim: _Optional[_Iterable[_Union[TensorShape.Dim, _Mapping]]] = ...,
+        dim: _Iterable[TensorShape.Dim | _Mapping] | None = ...,
         unknown_rank: bool = ...,
     ) -> None: ...
 
 class Tensor(_message.Message):
     __slots__ = (
-        "dtype",
-        "tensor_shape",
-        "tensor_content",
-        "float_val",
+        "bool_val",
         "double_val",
+        "dtype",
+        "float_val",
+        "int64_val",
         "int_val",
         "string_val",
-        "int64_val",
-        "bool_val",
+        "tensor_content",
+        "tensor_shape",
     )
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     TENSOR_SHAPE_FIELD_NUMBER: _ClassVar[int]
@@ -86,19 +85,19 @@ class Tensor(_message.Message):
     bool_val: _containers.RepeatedScalarFieldContainer[bool]
     def __init__(
         self,
-        dtype: _Optional[_Union[DataType, str]] = ...,
-        tensor_shape: _Optional[_Union[TensorShape, _Mapping]] = ...,
-        tensor_content: _Optional[bytes] = ...,
-        float_val: _Optional[_Iterable[float]] = ...,
-        double_val: _Optional[_Iterable[float]] = ...,
-        int_val: _Optional[_Iterable[int]] = ...,
-        string_val: _Optional[_Iterable[bytes]] = ...,
-        int64_val: _Optional[_Iterable[int]] = ...,
-        bool_val: _Optional[_Iterable[bool]] = ...,
+        dtype: DataType | str | None = ...,
+        tensor_shape: TensorShape | _Mapping | None = ...,
+        tensor_content: bytes | None = ...,
+        float_val: _Iterable[float] | None = ...,
+        double_val: _Iterable[float] | None = ...,
+        int_val: _Iterable[int] | None = ...,
+        string_val: _Iterable[bytes] | None = ...,
+        int64_val: _Iterable[int] | None = ...,
+        bool_val: _Iterable[bool] | None = ...,
     ) -> None: ...
 
 class ModelSpec(_message.Message):
-    __slots__ = ("name", "version", "signature_name")
+    __slots__ = ("name", "signature_name", "version")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -107,13 +106,13 @@ class ModelSpec(_message.Message):
     signature_name: str
     def __init__(
         self,
-        name: _Optional[str] = ...,
-        version: _Optional[_Union[_wrappers_pb2.Int64Value, _Mapping]] = ...,
-        signature_name: _Optional[str] = ...,
+        name: str | None = ...,
+        version: _wrappers_pb2.Int64Value | _Mapping | None = ...,
+        signature_name: str | None = ...,
     ) -> None: ...
 
 class PredictRequest(_message.Message):
-    __slots__ = ("model_spec", "inputs", "output_filter")
+    __slots__ = ("inputs", "model_spec", "output_filter")
     class InputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -121,7 +120,7 @@ class PredictRequest(_message.Message):
         key: str
         value: Tensor
         def __init__(
-            self, key: _Optional[str] = ..., value: _Optional[_Union[Tensor, _Mapping]] = ...
+            self, key: str | None = ..., value: Tensor | _Mapping | None = ...
         ) -> None: ...
 
     MODEL_SPEC_FIELD_NUMBER: _ClassVar[int]
@@ -132,13 +131,13 @@ class PredictRequest(_message.Message):
     output_filter: _containers.RepeatedScalarFieldContainer[str]
     def __init__(
         self,
-        model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ...,
-        inputs: _Optional[_Mapping[str, Tensor]] = ...,
-        output_filter: _Optional[_Iterable[str]] = ...,
+        model_spec: ModelSpec | _Mapping | None = ...,
+        inputs: _Mapping[str, Tensor] | None = ...,
+        output_filter: _Iterable[str] | None = ...,
     ) -> None: ...
 
 class PredictResponse(_message.Message):
-    __slots__ = ("outputs", "model_spec")
+    __slots__ = ("model_spec", "outputs")
     class OutputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -146,7 +145,7 @@ class PredictResponse(_message.Message):
         key: str
         value: Tensor
         def __init__(
-            self, key: _Optional[str] = ..., value: _Optional[_Union[Tensor, _Mapping]] = ...
+            self, key: str | None = ..., value: Tensor | _Mapping | None = ...
         ) -> None: ...
 
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -155,15 +154,15 @@ class PredictResponse(_message.Message):
     model_spec: ModelSpec
     def __init__(
         self,
-        outputs: _Optional[_Mapping[str, Tensor]] = ...,
-        model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ...,
+        outputs: _Mapping[str, Tensor] | None = ...,
+        model_spec: ModelSpec | _Mapping | None = ...,
     ) -> None: ...
 
 class GetModelStatusRequest(_message.Message):
     __slots__ = ("model_spec",)
     MODEL_SPEC_FIELD_NUMBER: _ClassVar[int]
     model_spec: ModelSpec
-    def __init__(self, model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ...) -> None: ...
+    def __init__(self, model_spec: ModelSpec | _Mapping | None = ...) -> None: ...
 
 class Status(_message.Message):
     __slots__ = ("error_code", "error_message")
@@ -171,12 +170,10 @@ class Status(_message.Message):
     ERROR_MESSAGE_FIELD_NUMBER: _ClassVar[int]
     error_code: int
     error_message: str
-    def __init__(
-        self, error_code: _Optional[int] = ..., error_message: _Optional[str] = ...
-    ) -> None: ...
+    def __init__(self, error_code: int | None = ..., error_message: str | None = ...) -> None: ...
 
 class ModelVersionStatus(_message.Message):
-    __slots__ = ("version", "state", "status")
+    __slots__ = ("state", "status", "version")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         UNKNOWN: _ClassVar[ModelVersionStatus.State]
@@ -200,9 +197,9 @@ class ModelVersionStatus(_message.Message):
     status: Status
     def __init__(
         self,
-        version: _Optional[int] = ...,
-        state: _Optional[_Union[ModelVersionStatus.State, str]] = ...,
-        status: _Optional[_Union[Status, _Mapping]] = ...,
+        version: int | None = ...,
+        state: ModelVersionStatus.State | str | None = ...,
+        status: Status | _Mapping | None = ...,
     ) -> None: ...
 
 class GetModelStatusResponse(_message.Message):
@@ -210,23 +207,23 @@ class GetModelStatusResponse(_message.Message):
     MODEL_VERSION_STATUS_FIELD_NUMBER: _ClassVar[int]
     model_version_status: _containers.RepeatedCompositeFieldContainer[ModelVersionStatus]
     def __init__(
-        self, model_version_status: _Optional[_Iterable[_Union[ModelVersionStatus, _Mapping]]] = ...
+        self, model_version_status: _Iterable[ModelVersionStatus | _Mapping] | None = ...
     ) -> None: ...
 
 class GetModelMetadataRequest(_message.Message):
-    __slots__ = ("model_spec", "metadata_field")
+    __slots__ = ("metadata_field", "model_spec")
     MODEL_SPEC_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_FIELD_NUMBER: _ClassVar[int]
     model_spec: ModelSpec
     metadata_field: _containers.RepeatedScalarFieldContainer[str]
     def __init__(
         self,
-        model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ...,
-        metadata_field: _Optional[_Iterable[str]] = ...,
+        model_spec: ModelSpec | _Mapping | None = ...,
+        metadata_field: _Iterable[str] | None = ...,
     ) -> None: ...
 
 class GetModelMetadataResponse(_message.Message):
-    __slots__ = ("model_spec", "metadata")
+    __slots__ = ("metadata", "model_spec")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -234,7 +231,7 @@ class GetModelMetadataResponse(_message.Message):
         key: str
         value: _any_pb2.Any
         def __init__(
-            self, key: _Optional[str] = ..., value: _Optional[_Union[_any_pb2.Any, _Mapping]] = ...
+            self, key: str | None = ..., value: _any_pb2.Any | _Mapping | None = ...
         ) -> None: ...
 
     MODEL_SPEC_FIELD_NUMBER: _ClassVar[int]
@@ -243,8 +240,8 @@ class GetModelMetadataResponse(_message.Message):
     metadata: _containers.MessageMap[str, _any_pb2.Any]
     def __init__(
         self,
-        model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ...,
-        metadata: _Optional[_Mapping[str, _any_pb2.Any]] = ...,
+        model_spec: ModelSpec | _Mapping | None = ...,
+        metadata: _Mapping[str, _any_pb2.Any] | None = ...,
     ) -> None: ...
 
 class SignatureDefMap(_message.Message):
@@ -256,15 +253,15 @@ class SignatureDefMap(_message.Message):
         key: str
         value: SignatureDef
         def __init__(
-            self, key: _Optional[str] = ..., value: _Optional[_Union[SignatureDef, _Mapping]] = ...
+            self, key: str | None = ..., value: SignatureDef | _Mapping | None = ...
         ) -> None: ...
 
     SIGNATURE_DEF_FIELD_NUMBER: _ClassVar[int]
     signature_def: _containers.MessageMap[str, SignatureDef]
-    def __init__(self, signature_def: _Optional[_Mapping[str, SignatureDef]] = ...) -> None: ...
+    def __init__(self, signature_def: _Mapping[str, SignatureDef] | None = ...) -> None: ...
 
 class TensorInfo(_message.Message):
-    __slots__ = ("name", "dtype", "tensor_shape")
+    __slots__ = ("dtype", "name", "tensor_shape")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     TENSOR_SHAPE_FIELD_NUMBER: _ClassVar[int]
@@ -273,13 +270,13 @@ class TensorInfo(_message.Message):
     tensor_shape: TensorShape
     def __init__(
         self,
-        name: _Optional[str] = ...,
-        dtype: _Optional[_Union[DataType, str]] = ...,
-        tensor_shape: _Optional[_Union[TensorShape, _Mapping]] = ...,
+        name: str | None = ...,
+        dtype: DataType | str | None = ...,
+        tensor_shape: TensorShape | _Mapping | None = ...,
     ) -> None: ...
 
 class SignatureDef(_message.Message):
-    __slots__ = ("inputs", "outputs", "method_name")
+    __slots__ = ("inputs", "method_name", "outputs")
     class InputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -287,7 +284,7 @@ class SignatureDef(_message.Message):
         key: str
         value: TensorInfo
         def __init__(
-            self, key: _Optional[str] = ..., value: _Optional[_Union[TensorInfo, _Mapping]] = ...
+            self, key: str | None = ..., value: TensorInfo | _Mapping | None = ...
         ) -> None: ...
 
     class OutputsEntry(_message.Message):
@@ -297,7 +294,7 @@ class SignatureDef(_message.Message):
         key: str
         value: TensorInfo
         def __init__(
-            self, key: _Optional[str] = ..., value: _Optional[_Union[TensorInfo, _Mapping]] = ...
+            self, key: str | None = ..., value: TensorInfo | _Mapping | None = ...
         ) -> None: ...
 
     INPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -308,7 +305,7 @@ class SignatureDef(_message.Message):
     method_name: str
     def __init__(
         self,
-        inputs: _Optional[_Mapping[str, TensorInfo]] = ...,
-        outputs: _Optional[_Mapping[str, TensorInfo]] = ...,
-        method_name: _Optional[str] = ...,
+        inputs: _Mapping[str, TensorInfo] | None = ...,
+        outputs: _Mapping[str, TensorInfo] | None = ...,
+        method_name: str | None = ...,
     ) -> None: ...

@@ -14,7 +14,7 @@ from slimworks.components.errors import ConfigError, TrainingError
 from slimworks.components.examples.reading import iterate_examples
 from slimworks.components.preprocessing.config import AugmentationSettings
 from slimworks.components.preprocessing.families import get_preprocessing
-from slimworks.components.trainer import dataset, loop
+from slimworks.components.trainer import dataset, loop, steps
 from slimworks.components.trainer.config import ExportConfig, ModelConfig, TrainConfig
 from slimworks.components.trainer.train import TrainInputs, train
 
@@ -98,18 +98,16 @@ def test_signatures_answer_as_documented(model: Path, tiny_examples: Path) -> No
     np.testing.assert_allclose(classified["scores"], answer["probabilities"], atol=1e-6)
 
 
-class _StopAfter:
+def _stop_after(monkeypatch: pytest.MonkeyPatch, num_steps: int) -> None:
     """Raises KeyboardInterrupt after some steps, as a SIGTERM would."""
+    original = loop.Loop._after_step
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, num_steps: int) -> None:
-        original = loop.Loop._after_step
+    def after_step(self: loop.Loop, batch: steps.BatchMetrics) -> None:
+        original(self, batch)
+        if self.progress.step == num_steps:
+            raise KeyboardInterrupt
 
-        def after_step(self: loop.Loop, *arguments: tf.Tensor) -> None:
-            original(self, *arguments)
-            if self.progress.step == num_steps:
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(loop.Loop, "_after_step", after_step)
+    monkeypatch.setattr(loop.Loop, "_after_step", after_step)
 
 
 @pytest.mark.parametrize("num_steps", [7, 20])
@@ -121,9 +119,10 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(
     num_steps: int,
 ) -> None:
     settings = {"epochs": 5, "optimizer": "momentum", "learning_rate": 0.01}
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        _StopAfter(patch, num_steps)
-        _train(tiny_examples, tmp_path / "a", tmp_path / "work", **settings)
+    with monkeypatch.context() as patch:
+        _stop_after(patch, num_steps)
+        with pytest.raises(KeyboardInterrupt):
+            _train(tiny_examples, tmp_path / "a", tmp_path / "work", **settings)
     with caplog.at_level("INFO", logger="slimworks"):
         facts = _train(tiny_examples, tmp_path / "a", tmp_path / "work", **settings)
     assert f"from the checkpoint of step {num_steps}" in caplog.text

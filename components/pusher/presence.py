@@ -1,0 +1,71 @@
+"""What the cache key of a push depends on: whether what was pushed is still there.
+
+The same model must not be pushed twice, and a rollback must not be undone by a run that reuses
+everything; but a push whose version vanished has to be done again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from slimworks.components import contracts, files
+from slimworks.components.pusher import ledger
+
+INTACT = "intact"
+PUBLISHED = "published"  # exec property, and the fact in the ledger that holds its value
+
+
+def presence_of(digest: str, base_path: str, earlier: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns the value of the exec property `published` for a model.
+
+    - Never pushed: "intact".
+    - Pushed, and on disk as any version, live or not: the value that it was pushed with.
+    - Pushed, and made room for newer versions (keep_versions): likewise.
+    - Pushed, and gone without a trace: a value that was never used before.
+
+    Args:
+        digest: Of the model's SavedModel folder.
+        base_path: Where it was or will be published.
+        earlier: pushed.json of this node's earlier executions by name of their folder. The
+            ledger alone would not tell a base path that was deleted from a new one.
+    """
+    entries = ledger.history(base_path)
+    mine = [entry for entry in entries if entry.digest == digest]
+    made = [entry for entry in mine if entry.event != ledger.REMOVED]
+    pushed = [entry for entry in made if entry.event != ledger.ROLLED_BACK]
+    values = [str(entry.facts[PUBLISHED]) for entry in pushed if PUBLISHED in entry.facts]
+    value_then = values[-1] if values else INTACT  # a push by hand has none
+    folders = contracts.version_folders(base_path)
+    if any(entry.version in folders for entry in made):
+        return value_then
+    if mine and mine[-1].event == ledger.REMOVED:
+        return value_then
+    if any(files.sha256_of_tree(folder) == digest for folder in folders.values()):
+        return value_then  # the ledger was lost, the version was not
+    executions = [
+        name
+        for name, pushed_model in earlier.items()
+        if (pushed_model.get("digest"), pushed_model.get("base_path")) == (digest, base_path)
+    ]
+    if executions:
+        return f"missing: {max(executions, key=_execution_order)}"
+    return f"missing: version {pushed[-1].version}" if pushed else INTACT
+
+
+def earlier_pushes(output_folder: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+    """pushed.json of a node's executions, by the name of the folder (the execution's id).
+
+    Args:
+        output_folder: The output of the execution that is about to start: their sibling.
+    """
+    found = {}
+    for path in sorted(Path(output_folder).parent.glob(f"*/{contracts.PUSHED_FILE}")):
+        found[path.parent.name] = files.read_json(path)
+    return found
+
+
+def _execution_order(name: str) -> tuple[int, str]:
+    return (int(name) if name.isdecimal() else -1, name)
