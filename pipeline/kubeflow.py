@@ -63,8 +63,7 @@ def _pipeline(ir: Any, name: str, config: PipelineConfig, image: str, metadata: 
 
     from slimworks.pipeline.run_node import encode_node
 
-    @dsl.pipeline(name=name.replace("_", "-"), description="SlimWorks: photos to a pushed model.")
-    def slimworks_pipeline() -> None:
+    def build() -> None:
         tasks: dict[str, Any] = {}
         for node in (n.pipeline_node for n in ir.nodes):
             node_id = node.node_info.id
@@ -81,7 +80,10 @@ def _pipeline(ir: Any, name: str, config: PipelineConfig, image: str, metadata: 
             )
             tasks[node_id] = task
 
-    return slimworks_pipeline
+    build.__annotations__ = {}  # kfp takes the text "None" for an artifact's type
+    return dsl.pipeline(
+        name=name.replace("_", "-"), description="SlimWorks: photos to a pushed model."
+    )(build)
 
 
 def _component(node_id: str, image: str, encoded: str, metadata: str) -> Callable[..., Any]:

@@ -30,19 +30,21 @@ def serve_verb(flags: tuple[str, ...]) -> int:
 @verb(
     "predict",
     "  slimworks predict cat.jpg dog.png\n"
-    "  slimworks predict photos/ --server 127.0.0.1:8500 --model flowers --top-k 3\n",
+    "  slimworks predict photos/ --server 127.0.0.1:8500 --model-name flowers --top-k 3\n",
 )
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--server", default="127.0.0.1:8500", show_default=True, help="host:port of gRPC.")
-@click.option("--model", "model_name", default="default", show_default=True, help="Served model.")
+@click.option("--model-name", default="default", show_default=True, help="Served model.")
 @click.option("--top-k", default=3, show_default=True, help="Classes to print for each image.")
-@click.option("--timeout-seconds", default=10.0, show_default=True, help="For each request.")
+@click.option("--version", type=int, help="Model version; default: the newest loaded.")
+@click.option("--timeout", "timeout_seconds", default=10.0, show_default=True, help="Seconds for a request.")
 @click.option("--batch-size", default=16, show_default=True, help="Images in a request.")
 def predict_verb(
     images: tuple[str, ...],
     server: str,
     model_name: str,
     top_k: int,
+    version: int | None,
     timeout_seconds: float,
     batch_size: int,
     as_json: bool,
@@ -52,7 +54,9 @@ def predict_verb(
     from slimworks.components.serving.client import Client
 
     paths = _image_paths(images)
-    with Client(server, model_name, timeout_seconds=timeout_seconds) as client:
+    with Client(
+        server, model_name, version=version, timeout_seconds=timeout_seconds
+    ) as client:
         rows: list[dict[str, Any]] = []
         for start in range(0, len(paths), batch_size):
             batch = paths[start : start + batch_size]

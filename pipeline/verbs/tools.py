@@ -57,7 +57,7 @@ def _shape(shape: Any) -> str:
     "--root", default="slimworks-runs", show_default=True, help="Where runs are to be kept."
 )
 @click.option("--server", metavar="HOST:PORT", help="Also ask this model server.")
-@click.option("--model", "model_name", default="default", show_default=True, help="Served model.")
+@click.option("--model-name", default="default", show_default=True, help="Served model.")
 def doctor_verb(root: str, server: str | None, model_name: str, as_json: bool, debug: bool) -> int:
     """Check versions, CPU, memory, disk, permissions and server; each failure with its fix."""
     from slimworks.pipeline.doctor import examine

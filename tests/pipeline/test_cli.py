@@ -189,7 +189,7 @@ def test_predict_of_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_predict_without_a_server_says_so(tiny_photos: Path) -> None:
     image = next(tiny_photos.rglob("*.png"))
-    result = slimworks("predict", str(image), "--server", "127.0.0.1:9", "--timeout-seconds", "2")
+    result = slimworks("predict", str(image), "--server", "127.0.0.1:9", "--timeout", "2")
     assert result.returncode == 5
     assert "127.0.0.1:9" in result.stderr
 
