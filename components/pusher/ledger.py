@@ -132,6 +132,21 @@ def current(entries: Iterable[Entry]) -> dict[int, Entry]:
     return found
 
 
+def rolled_back_by(digest: str, entries: Iterable[Entry]) -> Entry | None:
+    """The rollback away from a model, unless the model was put into production again since."""
+    left: Entry | None = None
+    versions: dict[int, str | None] = {}
+    for entry in entries:
+        if entry.event == REMOVED:
+            continue
+        versions[entry.version] = entry.digest
+        if entry.digest == digest:
+            left = None
+        elif entry.from_version is not None and versions.get(entry.from_version) == digest:
+            left = entry
+    return left
+
+
 def named(versions: Iterable[int]) -> str:
     """Version numbers for a message."""
     return ", ".join(str(version) for version in sorted(versions)) or "none"

@@ -16,8 +16,6 @@ from slimworks.components import contracts, files
 from slimworks.components.pusher import ledger, staging
 from slimworks.components.pusher.ledger import Entry
 
-PENDING_FILE = "pending.json"
-
 _log = logging.getLogger(__name__)
 
 
@@ -30,7 +28,7 @@ def place(base_path: Path, folder: Path, entry: Entry) -> Path:
     Raises:
         OSError: Nothing was published.
     """
-    pending = ledger.state_folder(base_path) / PENDING_FILE
+    pending = staging.pending_file(base_path)
     files.write_json(pending, entry.to_json())
     target = base_path / str(entry.version)
     os.rename(folder, target)
@@ -54,8 +52,8 @@ def recover(base_path: Path) -> None:
     """
     num_leftovers = staging.clear(base_path)
     if num_leftovers:
-        _log.info("removed %d unfinished folders below %s", num_leftovers, base_path)
-    pending = ledger.state_folder(base_path) / PENDING_FILE
+        _log.info("removed %d unfinished pieces of work below %s", num_leftovers, base_path)
+    pending = staging.pending_file(base_path)
     intended = _intention(pending)
     entries = ledger.history(base_path)
     known, earlier = ledger.current(entries), ledger.made_by(entries)

@@ -23,7 +23,7 @@ def presence_of(digest: str, base_path: str, earlier: Mapping[str, Mapping[str, 
 
     - Never pushed: "intact".
     - Pushed, and on disk as any version, live or not: the value that it was pushed with.
-    - Pushed, and made room for newer versions (keep_versions): likewise.
+    - Pushed, and made room for newer versions (keep_versions), or rolled back: likewise.
     - Pushed, and gone without a trace: a value that was never used before.
 
     Args:
@@ -43,6 +43,8 @@ def presence_of(digest: str, base_path: str, earlier: Mapping[str, Mapping[str, 
         return value_then
     if mine and mine[-1].event == ledger.REMOVED:
         return value_then
+    if ledger.rolled_back_by(digest, entries) is not None:
+        return value_then  # nobody wants it back: its folder may have been deleted by hand
     if any(files.sha256_of_tree(folder) == digest for folder in folders.values()):
         return value_then  # the ledger was lost, the version was not
     executions = [

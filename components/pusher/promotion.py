@@ -12,7 +12,6 @@ from slimworks import __version__
 from slimworks.components import contracts, files
 from slimworks.components.errors import ConfigError, ServingError
 from slimworks.components.pusher import ledger, presence
-from slimworks.components.pusher.ledger import Entry
 from slimworks.components.pusher.publish import Published, publish
 
 METRICS = ("num_images", "accuracy", "accuracy_interval", "macro_f1")  # kept for `slimworks why`
@@ -71,23 +70,8 @@ def promote(
     return result
 
 
-def rolled_back_by(digest: str, entries: list[Entry]) -> Entry | None:
-    """The rollback away from a model, unless the model was put into production again since."""
-    left: Entry | None = None
-    versions: dict[int, str | None] = {}
-    for entry in entries:
-        if entry.event == ledger.REMOVED:
-            continue
-        versions[entry.version] = entry.digest
-        if entry.digest == digest:
-            left = None
-        elif entry.from_version is not None and versions.get(entry.from_version) == digest:
-            left = entry
-    return left
-
-
 def _check_not_rolled_back(digest: str, base_path: str) -> None:
-    left = rolled_back_by(digest, ledger.history(base_path))
+    left = ledger.rolled_back_by(digest, ledger.history(base_path))
     if left is None:
         return
     when = datetime.datetime.fromtimestamp(left.time).strftime("%Y-%m-%d %H:%M")

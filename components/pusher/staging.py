@@ -87,12 +87,24 @@ def remove(folder: Path, base_path: Path) -> None:
     shutil.rmtree(holder)
 
 
+def pending_file(base_path: Path) -> Path:
+    """The intention of a publisher at work: the ledger line that it is going to write."""
+    return ledger.state_folder(base_path) / STAGING_FOLDER / "pending.json"
+
+
 def clear(base_path: Path) -> int:
-    """Deletes what killed publishers left; returns how many folders. Needs the lock."""
-    parent = ledger.state_folder(base_path) / STAGING_FOLDER
-    leftovers = sorted(parent.iterdir()) if parent.is_dir() else []
+    """Deletes what killed publishers left, but not an intention; returns how many pieces.
+
+    The caller holds the publishing lock.
+    """
+    pending = pending_file(base_path)
+    leftovers = sorted(pending.parent.iterdir()) if pending.parent.is_dir() else []
+    leftovers = [path for path in leftovers if path != pending]
     for leftover in leftovers:
-        shutil.rmtree(leftover)
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
     return len(leftovers)
 
 

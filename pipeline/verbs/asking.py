@@ -37,7 +37,9 @@ def serve_verb(flags: tuple[str, ...]) -> int:
 @click.option("--model-name", default="default", show_default=True, help="Served model.")
 @click.option("--top-k", default=3, show_default=True, help="Classes to print for each image.")
 @click.option("--version", type=int, help="Model version; default: the newest loaded.")
-@click.option("--timeout", "timeout_seconds", default=10.0, show_default=True, help="Seconds for a request.")
+@click.option(
+    "--timeout", "timeout_seconds", default=10.0, show_default=True, help="Seconds for a request."
+)
 @click.option("--batch-size", default=16, show_default=True, help="Images in a request.")
 def predict_verb(
     images: tuple[str, ...],
@@ -54,9 +56,7 @@ def predict_verb(
     from slimworks.components.serving.client import Client
 
     paths = _image_paths(images)
-    with Client(
-        server, model_name, version=version, timeout_seconds=timeout_seconds
-    ) as client:
+    with Client(server, model_name, version=version, timeout_seconds=timeout_seconds) as client:
         rows: list[dict[str, Any]] = []
         for start in range(0, len(paths), batch_size):
             batch = paths[start : start + batch_size]

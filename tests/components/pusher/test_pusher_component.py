@@ -116,6 +116,8 @@ def test_run_after_a_rollback_pushes_nothing(pipeline: Pipeline) -> None:
     reused, pushed = pipeline.run("b")
     assert (reused, pushed["version"]) == (True, 2)
     assert versions(pipeline.base) == [1, 2, 3]
+    shutil.rmtree(pipeline.base / "2")  # the operator cleans up as well
+    assert pipeline.run("b")[0]
 
 
 def test_forced_run_does_not_undo_a_rollback(pipeline: Pipeline) -> None:
@@ -139,7 +141,7 @@ def test_push_whose_version_vanished_is_done_again_and_then_reused(
         if "version" in lost:
             shutil.rmtree(pipeline.base / str(max(versions(pipeline.base))))
         if "ledger" in lost:
-            shutil.rmtree(pipeline.base / ".slimworks")
+            shutil.rmtree(pipeline.base / ".slimworks", ignore_errors=True)
         reused, pushed = pipeline.run("a")
         assert reused == (lost == "ledger")
         assert Path(pushed["pushed_to"]).is_dir()
@@ -164,6 +166,6 @@ def test_model_pushed_by_hand_is_found_live_and_then_reused(pipeline: Pipeline) 
 def test_unblessed_model_is_not_pushed(pipeline: Pipeline) -> None:
     with pytest.raises(ServingError, match=r"did not bless .* \(verdict: fail\)"):
         pipeline.run("a", blessed=False)
-    with pytest.raises(ServingError, match="replay .* did not bless the model"):
+    with pytest.raises(ServingError, match=r"replay .* did not bless the model"):
         pipeline.run("a", replayed=False)
     assert not pipeline.base.exists()

@@ -7,11 +7,17 @@ from pathlib import Path
 
 import pytest
 from pusher_samples import (
-    PUBLISH, assert_consistent, digests, push, start, versions, write_model,
+    PUBLISH,
+    assert_consistent,
+    digests,
+    push,
+    start,
+    versions,
+    write_model,
 )  # fmt: skip
 
 from slimworks.components import files
-from slimworks.components.pusher import ledger
+from slimworks.components.pusher import ledger, staging
 from slimworks.components.pusher.rollback import rollback
 
 # Kills itself at the given one of the events that touch the file system below the base path.
@@ -21,7 +27,8 @@ base, countdown = os.path.abspath(sys.argv[1]), int(sys.argv[3])
 EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.truncate"}
 def hook(event, arguments):
     global countdown
-    if event in EVENTS and any(base in os.fsdecode(a) for a in arguments if isinstance(a, (str, bytes, os.PathLike))):
+    paths = [os.fsdecode(a) for a in arguments if isinstance(a, (str, bytes, os.PathLike))]
+    if event in EVENTS and any(path.startswith(base) for path in paths):
         countdown -= 1
         if countdown == 0:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -70,12 +77,12 @@ def test_rollback_killed_at_any_step_leaves_whole_versions_only(tmp_path: Path) 
     known = {files.sha256_of_tree(a), files.sha256_of_tree(b)}
     for step in range(1, 200):
         if not base.exists() or digests(base)[max(versions(base))] == files.sha256_of_tree(a):
-            push(a, base)
-            push(b, base)
+            push(a, base, keep_versions=3)
+            push(b, base, keep_versions=3)
         target = max(v for v, d in digests(base).items() if d == files.sha256_of_tree(a))
         done = survives(_ROLL_BACK_AND_DIE, base, target, step)
         assert set(digests(base).values()) == known
-        push(write_model(tmp_path, "a"), base)  # recovers, and pushes unless the rollback did
+        push(a, base, keep_versions=3)  # recovers, and pushes unless the rollback did
         assert_consistent(base)
         if done:
             break
@@ -90,7 +97,7 @@ def test_interrupted_rollback_keeps_its_reason(tmp_path: Path) -> None:
     ledger_before = ledger.ledger_file(base).read_bytes()
     rollback(base, 1, "bad")
     intention = ledger.history(base)[-1].to_json()
-    files.write_json(base / ".slimworks" / "pending.json", intention)
+    files.write_json(staging.pending_file(base), intention)
     ledger.ledger_file(base).write_bytes(ledger_before)  # as if killed before its line
     push(write_model(tmp_path, "a"), base)
     entry = ledger.why(base, 3)
@@ -118,4 +125,4 @@ def test_publisher_killed_at_random_moments_is_recovered_from(tmp_path: Path, se
         moments.shuffle(models)
     push(write_model(tmp_path, "last"), base)
     assert_consistent(base)
-    assert [v for v in versions(base)] == list(range(1, max(versions(base)) + 1))
+    assert versions(base)[-1] - versions(base)[0] == len(versions(base)) - 1  # none burnt

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 from pusher_samples import (
-    PUBLISH, assert_consistent, digests, events, finish, push, start, versions, write_model,
+    PUBLISH,
+    assert_consistent,
+    digests,
+    events,
+    finish,
+    push,
+    start,
+    versions,
+    write_model,
 )  # fmt: skip
 
 from slimworks.components import files
@@ -99,7 +107,8 @@ def test_keep_versions_removes_the_oldest_and_says_so(tmp_path: Path) -> None:
 
 def test_version_of_unknown_origin_gets_a_line(tmp_path: Path) -> None:
     base = tmp_path / "base"
-    write_model(tmp_path, "foreign").rename(base / "7") if base.mkdir() is None else None
+    base.mkdir()
+    write_model(tmp_path, "foreign").rename(base / "7")
     push(write_model(tmp_path, "a"), base)
     assert events(base) == [("recovered", 7), ("pushed", 8)]
     assert "not put here by SlimWorks" in str(ledger.why(base, 7).reason)
@@ -190,9 +199,12 @@ def test_file_in_place_of_the_base_path_is_reported(tmp_path: Path) -> None:
     ],
 )
 def test_refusals_of_the_file_system_come_with_a_fix(tmp_path: Path, code: int, fix: str) -> None:
-    with pytest.raises(ConfigError, match="Nothing was published") as caught:  # noqa: PT012
-        with failures.explained(tmp_path / "not" / "yet"):
-            raise OSError(code, "no", "place")
+    place = tmp_path / "not" / "yet"
+    with (
+        pytest.raises(ConfigError, match="Nothing was published") as caught,
+        failures.explained(place),
+    ):
+        raise OSError(code, "no", "place")
     assert fix in caught.value.fix
 
 

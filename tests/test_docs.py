@@ -1,0 +1,49 @@
+"""The documents name only what exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from slimworks.pipeline.cli import VERBS
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_verbs_exist(path: Path) -> None:
+    for verb in re.findall(r"\bslimworks ([a-z]+)\b(?=[^a-z/]| --)", path.read_text("utf-8")):
+        assert verb in VERBS, f"{path.name} shows `slimworks {verb}`"
+
+
+def test_every_direct_dependency_is_justified() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    text = text[text.index("\ndependencies = [") : text.index("[project.scripts]")]
+    named = set(re.findall(r'^  "([A-Za-z][A-Za-z0-9-]*)', text, flags=re.MULTILINE))
+    justified = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
+    markers = {
+        "slow",
+        "shared",
+        "error",
+        "ignore",
+        "types-protobuf",
+        "types-psutil",
+        "types-PyYAML",
+    }
+    for name in sorted(named - markers):
+        assert f"`{name}" in justified, name
+
+
+def test_make_help_lists_the_documented_targets() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in ("help", "demo", "test", "test-all", "check", "bench", "compile", "clean"):
+        assert re.search(rf"^{target}:.*##", makefile, flags=re.MULTILINE), target
