@@ -134,6 +134,8 @@ SAVED_MODEL_FOLDER = "saved_model"
 CHECKPOINTS_FOLDER = "checkpoints"  # TF1 names, loadable by TF-Slim
 METRICS_FILE = "metrics.jsonl"  # {"step", "epoch", "split", "loss", "accuracy", ...}
 LOGS_FOLDER = "logs"  # TensorBoard
+# In a work folder whose result is written: it can go as soon as the result is published.
+FINISHED_FILE = "finished"
 MODEL_FACTS_FILE = "model.json"  # net, image size, classes, steps, digests
 # Assets inside the SavedModel (`assets.extra/`, where TF Serving looks for its own extras).
 EXTRA_ASSETS_FOLDER = "assets.extra"

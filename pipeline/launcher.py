@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slimworks.components import contracts
 from slimworks.components.errors import SlimWorksError
 from slimworks.pipeline import tfx_import
 
@@ -101,6 +104,8 @@ def launch_node(
             ir.runtime_spec.pipeline_run_id.field_value.string_value,
             node_id,
         )
+        if state in (RAN, REUSED):
+            _remove_finished_work(handle.store, execution_id)
     if error is not None:
         return NodeResult(node_id, FAILED, seconds, error["cause"], execution_id, error)
     if state == FAILED:
@@ -111,6 +116,17 @@ def launch_node(
             "exit_code": 1,
         }
     return NodeResult(node_id, state, seconds, reason, execution_id, error)
+
+
+def _remove_finished_work(store: Any, execution_id: int | None) -> None:
+    """Removes unfinished work whose result is now published."""
+    from slimworks.pipeline import metadata
+
+    (execution,) = store.get_executions_by_id([execution_id])
+    work = metadata.properties_of_execution(execution).get("work")
+    if work is not None:
+        for marker in Path(work).glob(f"*/{contracts.FINISHED_FILE}"):
+            shutil.rmtree(marker.parent)
 
 
 def _user_error(fault: BaseException | None) -> SlimWorksError | None:

@@ -193,6 +193,8 @@ def _forward_log(terminal: IO[str], name: str) -> None:
     root.addHandler(file_handler)
     root.setLevel(logging.INFO)
     terminal_handler = logging.StreamHandler(terminal)
+    # Errors come back as cause and fix; their tracebacks are for the file.
+    terminal_handler.addFilter(lambda record: record.levelno < logging.ERROR)
     terminal_handler.setFormatter(logging.Formatter(f"  {name:<11}%(message)s"))
     logging.getLogger("slimworks").addHandler(terminal_handler)
     logging.getLogger("slimworks").setLevel(logging.INFO)

@@ -11,9 +11,10 @@ from slimworks.pipeline import metadata
 # Set by drivers for the cache key; the words say what they stand for.
 _PROPERTY_NAMES = {
     "source_digest": "the files of the data source",
-    "label_map": "the label map",
     "code_version": "SlimWorks itself",
     "source": "the data source's path",
+    "class_names": "the class names",
+    "published": "what lies in the serving folder",
 }
 
 

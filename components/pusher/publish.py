@@ -68,6 +68,8 @@ def publish(
     digest = files.sha256_of_tree(source)
     with failures.explained(base), locking.publishing_lock(base):
         placement.recover(base)
+        # Before as well: on a full volume, lowering keep_versions has to make room.
+        retention.remove_superfluous(base, keep_versions)
         published = _found_live(base, digest) or _push(source, base, digest, facts)
         retention.remove_superfluous(base, keep_versions)
     _log.info(

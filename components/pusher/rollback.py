@@ -69,13 +69,13 @@ def origin(version: int, made: Mapping[int, Entry]) -> int:
 
 def _default_target(base: Path, live: int, made: Mapping[int, Entry]) -> int:
     first = origin(live, made)
-    candidates = [
+    others = [
         version
         for version in contracts.version_folders(base)
-        if version < first and made[version].digest != made[live].digest
+        if made[version].digest != made[live].digest
     ]
+    candidates = [version for version in others if version < first]
     if not candidates:
-        others = [v for v, entry in made.items() if entry.digest != made[live].digest]
         raise ConfigError(
             f"Nothing to roll back to: no other model came before version {first} of {base}.",
             f"Name one of the other models' versions: {ledger.named(others)}."

@@ -10,23 +10,22 @@ import contextlib
 import dataclasses
 import itertools
 import logging
-import math
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slimworks.components import contracts, files
-from slimworks.components.errors import ServingError
+from slimworks.components.errors import DataError, ServingError
 from slimworks.components.examples import reading
 from slimworks.components.examples.encoding import FeatureValue
-from slimworks.components.replay import comparison
-from slimworks.components.replay.comparison import Expected, Mismatch
+from slimworks.components.replay.comparison import Expected
 from slimworks.components.replay.config import ReplaySettings
 from slimworks.components.replay.predictions import read_expected
+from slimworks.components.replay.tally import ReplayResult, Tally
 from slimworks.components.serving.config import ServingConfig
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 MAX_BATCH_SIZE = 8
 MODEL_NAME = "candidate"
-_MAX_LISTED = 100  # replay.json is for people; the count is complete
 _MAX_SHOWN = 3
 
 _log = logging.getLogger(__name__)
@@ -48,39 +46,6 @@ class Image:
     image_id: str
     filename: str
     encoded: bytes
-
-
-@dataclasses.dataclass(frozen=True)
-class ReplayResult:
-    """What replay.json says.
-
-    Attributes:
-        num_images: Images sent, each of them alone and in a batch.
-        max_probability_difference: Largest one seen; None where one was not a number.
-        num_top1_mismatches: Images whose best class differs by more than a tie.
-        tolerance: Largest difference allowed.
-        latency_ms: "p50" and "p99" of the requests with a single image.
-        mismatches: One for each image that differs, in file order.
-    """
-
-    num_images: int
-    max_probability_difference: float | None
-    num_top1_mismatches: int
-    tolerance: float
-    latency_ms: dict[str, float]
-    mismatches: tuple[Mismatch, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Content of replay.json."""
-        return {
-            "num_images": self.num_images,
-            "num_mismatches": len(self.mismatches),
-            "max_probability_difference": self.max_probability_difference,
-            "num_top1_mismatches": self.num_top1_mismatches,
-            "tolerance": self.tolerance,
-            "latency_ms": self.latency_ms,
-            "mismatches": [mismatch.to_json() for mismatch in self.mismatches[:_MAX_LISTED]],
-        }
 
 
 def replay(
@@ -114,11 +79,13 @@ def replay(
     expected = _expected(examples_dir, split, predictions_path, settings.num_images)
     _log.info("replaying %d images of split %s through %s", len(expected), split, saved_model_dir)
     Path(output_dir).mkdir(parents=True, exist_ok=True)
-    check = _Check(expected, settings.tolerance)
+    tally = Tally(expected, settings.tolerance)
     with _serving(saved_model_dir, output_dir, settings.timeout_seconds) as client:
+        # The first request of all traces kernels: users do not wait for it, the warm-up does.
+        _ask(client, list(_images(examples_dir, split, 1)))
         for batch in _batches(_images(examples_dir, split, settings.num_images)):
-            check.send(client, batch)
-    result = check.result()
+            _send(client, batch, tally)
+    result = tally.result()
     files.write_json(Path(output_dir) / contracts.REPLAY_FILE, result.to_json())
     _log.info(
         "replayed %d images in %.1f s, %d mismatches, largest difference %s: %s",
@@ -130,72 +97,16 @@ def replay(
     return result
 
 
-class _Check:
-    """Collects what the answers to the images differ by."""
-
-    def __init__(self, expected: dict[str, Expected], tolerance: float) -> None:
-        self._expected = expected
-        self._tolerance = tolerance
-        self._num_images = 0
-        self._seconds: list[float] = []
-        self._largest = 0.0
-        self._mismatches: dict[str, Mismatch] = {}
-
-    def send(self, client: Client, batch: Sequence[Image]) -> None:
-        """Sends each image alone, then all of them together."""
-        if not self._num_images:
-            _ask(client, batch[:1])  # the first request of all traces kernels: not what users wait
-        self._num_images += len(batch)
-        for image in batch:
-            started = time.perf_counter()
-            answers = _ask(client, [image])
-            self._seconds.append(time.perf_counter() - started)
-            self._compare(image, answers[0], 1)
-        if len(batch) > 1:
-            for image, answer in zip(batch, _ask(client, batch), strict=True):
-                self._compare(image, answer, len(batch))
-
-    def _compare(self, image: Image, answer: Prediction, num_images_in_request: int) -> None:
-        expected = self._expected[image.image_id]
-        difference = comparison.difference_of(
-            expected, answer.class_indices, answer.probabilities, self._tolerance
-        )
-        if math.isnan(difference.probability) or difference.probability > self._largest:
-            self._largest = difference.probability  # once NaN, it stays NaN
-        if not difference.exceeds(self._tolerance):
-            return
-        earlier = self._mismatches.get(image.image_id)
-        if earlier is not None and not earlier.difference.is_same_class:
-            return
-        index = expected.class_index
-        known = 0 <= index < len(expected.probabilities)
-        self._mismatches[image.image_id] = Mismatch(
-            filename=image.filename,
-            expected={
-                "class_index": index,
-                "probability": expected.probabilities[index] if known else math.nan,
-            },
-            served={
-                "class_index": answer.class_indices[0] if answer.class_indices else None,
-                "probability": answer.probabilities[0] if answer.probabilities else math.nan,
-            },
-            difference=difference,
-            num_images_in_request=num_images_in_request,
-        )
-
-    def result(self) -> ReplayResult:
-        mismatches = tuple(self._mismatches.values())
-        return ReplayResult(
-            num_images=self._num_images,
-            max_probability_difference=comparison.finite_or_none(self._largest),
-            num_top1_mismatches=sum(not m.difference.is_same_class for m in mismatches),
-            tolerance=self._tolerance,
-            latency_ms={
-                "p50": round(1_000 * _percentile(self._seconds, 0.50), 3),
-                "p99": round(1_000 * _percentile(self._seconds, 0.99), 3),
-            },
-            mismatches=mismatches,
-        )
+def _send(client: Client, batch: Sequence[Image], tally: Tally) -> None:
+    """Sends each image alone, then all of them together."""
+    for image in batch:
+        started = time.perf_counter()
+        answers = _ask(client, [image])
+        tally.add_seconds(time.perf_counter() - started)
+        tally.compare(image.image_id, image.filename, answers[0], 1)
+    if len(batch) > 1:
+        for image, answer in zip(batch, _ask(client, batch), strict=True):
+            tally.compare(image.image_id, image.filename, answer, len(batch))
 
 
 def _images(examples_dir: str | os.PathLike[str], split: str, num_images: int) -> Iterator[Image]:
@@ -275,17 +186,11 @@ def _link(source: str, target: str) -> None:
 def _ask(client: Client, images: Sequence[Image]) -> list[Prediction]:
     try:
         return client.predict_bytes([image.encoded for image in images])
-    except ServingError as error:
+    except (DataError, ServingError) as error:
         names = ", ".join(image.filename for image in images)
         raise ServingError(
             f"The candidate's server did not answer for {names}: {error.cause}", error.fix
         ) from error
-
-
-def _percentile(seconds: Sequence[float], fraction: float) -> float:
-    """Nearest-rank percentile of at least one value."""
-    ranked = sorted(seconds)
-    return ranked[max(0, math.ceil(fraction * len(ranked)) - 1)]
 
 
 def _refusal(result: ReplayResult) -> ServingError:

@@ -10,6 +10,7 @@ from typing import Any
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
+from slimworks.components import contracts
 from slimworks.components.trainer.config import ExportConfig, ModelConfig, TrainConfig
 
 
@@ -42,6 +43,8 @@ class Executor(base_executor.BaseExecutor):
             TrainConfig.model_validate_json(exec_properties["config"]),
             ExportConfig.model_validate_json(exec_properties["export_config"]),
         )
+        # Not removed here: a kill before the result is published would train everything again.
+        (work / contracts.FINISHED_FILE).touch()
         model.set_string_custom_property("net", facts["net"])
         model.set_int_custom_property("best_step", facts["best_step"])
 

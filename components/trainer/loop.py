@@ -142,6 +142,7 @@ class Loop:
         self._write_metrics("eval", result.loss, result.accuracy)
         progress = self.progress
         # The later of two equal models has trained longer; a smaller loss says it is surer.
+        # best_accuracy starts below every accuracy, so the first epoch is always the best so far.
         is_best = (result.accuracy, -result.loss) > (progress.best_accuracy, -progress.best_loss)
         if is_best:
             progress.best_step = progress.step

@@ -28,7 +28,7 @@ class Progress:
     step: int = 0
     best_step: int = -1
     best_accuracy: float = -1.0
-    best_loss: float = float("inf")
+    best_loss: float = 0.0  # of the eval split at best_step; meaningless before the first epoch
     metrics_bytes: int = 0  # length of metrics.jsonl when the checkpoint was written
     seconds: float = 0.0  # training time so far, over all attempts
 

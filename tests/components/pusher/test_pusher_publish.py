@@ -105,6 +105,15 @@ def test_keep_versions_removes_the_oldest_and_says_so(tmp_path: Path) -> None:
     assert_consistent(base)
 
 
+def test_lower_keep_versions_makes_room_before_the_copy(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    for name in "abc":
+        push(write_model(tmp_path, name), base)
+    large = write_model(tmp_path, "d", num_bytes=1 << 20)
+    assert finish(start(_IN_LITTLE_ROOM, base, large, 1 << 16, 2)) == [1]
+    assert versions(base) == [2, 3]
+
+
 def test_version_of_unknown_origin_gets_a_line(tmp_path: Path) -> None:
     base = tmp_path / "base"
     base.mkdir()
@@ -154,7 +163,7 @@ from slimworks.components.errors import ConfigError
 from slimworks.components.pusher.publish import publish
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), -1))
 try:
-    publish(sys.argv[2], sys.argv[1], facts={}, keep_versions=5)
+    publish(sys.argv[2], sys.argv[1], facts={}, keep_versions=int([*sys.argv, 5][4]))
 except ConfigError as error:
     assert error.exit_code == 2
     assert "Nothing was published" in error.cause, error.cause

@@ -6,7 +6,8 @@ import pytest
 
 from slimworks.components.replay.comparison import Expected, Mismatch, difference_of
 from slimworks.components.replay.config import ReplaySettings
-from slimworks.components.replay.replay import _batches, _percentile
+from slimworks.components.replay.replay import _batches
+from slimworks.components.replay.tally import percentile
 from slimworks.components.serving.config import ServingConfig
 
 EXPECTED = Expected(2, (0.1, 0.2, 0.7))
@@ -63,9 +64,9 @@ def test_batches_take_every_image_once_in_sizes_of_two_to_eight() -> None:
 
 
 def test_percentile_is_the_nearest_rank() -> None:
-    assert _percentile([4.0, 1.0, 3.0, 2.0], 0.5) == 2.0
-    assert _percentile([4.0, 1.0, 3.0, 2.0], 0.99) == 4.0
-    assert _percentile([1.0], 0.5) == 1.0
+    assert percentile([4.0, 1.0, 3.0, 2.0], 0.5) == 2.0
+    assert percentile([4.0, 1.0, 3.0, 2.0], 0.99) == 4.0
+    assert percentile([1.0], 0.5) == 1.0
 
 
 def test_settings_hold_only_what_the_replay_depends_on() -> None:

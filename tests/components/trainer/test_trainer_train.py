@@ -110,7 +110,7 @@ def _stop_after(monkeypatch: pytest.MonkeyPatch, num_steps: int) -> None:
     monkeypatch.setattr(loop.Loop, "_after_step", after_step)
 
 
-@pytest.mark.parametrize("num_steps", [7, 20])
+@pytest.mark.parametrize("num_steps", [2, 7, 20], ids=["first epoch", "second", "last"])
 def test_an_interrupted_training_goes_on_from_its_checkpoint(
     tiny_examples: Path,
     tmp_path: Path,
