@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from photo_samples import write_tiny_photos
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -20,24 +21,6 @@ def shared() -> Path:
     folder = (root / os.environ.get("SLIMWORKS_SHARED", "../shared")).resolve()
     if not (folder / "data").is_dir():
         pytest.skip(f"shared data not found: {folder} (set SLIMWORKS_SHARED)")
-    return folder
-
-
-def write_tiny_photos(folder: Path, num_per_class: int = 40, seed: int = 0) -> Path:
-    """Three classes of 32 x 32 photos that a small net tells apart: the place of a bright bar."""
-    import numpy as np
-    from PIL import Image
-
-    generator = np.random.default_rng(seed)
-    for number, class_name in enumerate(("left", "middle", "right")):
-        class_folder = folder / class_name
-        class_folder.mkdir(parents=True, exist_ok=True)
-        for index in range(num_per_class):
-            pixels = generator.integers(0, 120, (32, 32, 3), dtype=np.uint8)
-            start = 2 + 10 * number + int(generator.integers(0, 3))
-            pixels[:, start : start + 6] = 255 - generator.integers(0, 60, (32, 6, 3))
-            suffix = "jpg" if index % 2 else "png"
-            Image.fromarray(pixels).save(class_folder / f"{seed}-{index:03d}.{suffix}")
     return folder
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_pipeline_run import SETTINGS, run
+from pipeline_runs import SETTINGS, run
 
 from slimworks.components import contracts, files
 from slimworks.components.pusher.ledger import history
