@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 
+_BLOCK_BYTES = 1 << 20
+
+
 def fsync_folder(folder: str | os.PathLike[str]) -> None:
     """Makes the folder's own entries (names of new or renamed files) durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -98,8 +101,11 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def sha256_of_file(path: str | os.PathLike[str]) -> str:
     """Hex digest of a file's content, read in blocks."""
+    digest = hashlib.sha256()
     with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def sha256_of_tree(folder: str | os.PathLike[str]) -> str:

@@ -59,7 +59,16 @@ def compile_to_kubeflow(config: PipelineConfig, image: str, output: Path) -> lis
 
 
 def _pipeline(ir: Any, name: str, config: PipelineConfig, image: str, metadata: str) -> Any:
-    from kfp import dsl, kubernetes
+    from kfp import dsl
+
+    try:
+        from kfp import kubernetes
+    except ImportError:
+        raise ConfigError(
+            "kfp-kubernetes, which mounts the workspace volume, is not installed: with Python 3.10 "
+            "it cannot be installed beside TFX.",
+            "Compile with Python 3.11.",
+        ) from None
 
     from slimworks.pipeline.run_node import encode_node
 
