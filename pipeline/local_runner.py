@@ -145,7 +145,7 @@ def _run_child(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks by SIGTERM
     terminal = _redirect_output(log_path)
     faulthandler.enable()
-    _forward_log(terminal, name)
+    _forward_log(terminal, name, metadata_path.parent)
     from slimworks.pipeline.metadata import SqliteMetadata
 
     exit_code = 0
@@ -183,7 +183,19 @@ def _redirect_output(log_path: Path) -> IO[str]:
     return terminal
 
 
-def _forward_log(terminal: IO[str], name: str) -> None:
+class _TerminalFormatter(logging.Formatter):
+    """A node's line, indented below its name; folders relative to the pipeline's own."""
+
+    def __init__(self, name: str, home: Path) -> None:
+        super().__init__()
+        self._name, self._home = name, f"{home}/"
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage().removeprefix(f"{self._name}: ")
+        return f"  {self._name:<11}{message.replace(self._home, '')}"
+
+
+def _forward_log(terminal: IO[str], name: str, home: Path) -> None:
     """Log file: everything from INFO up; terminal: SlimWorks's own lines."""
     root = logging.getLogger()
     for handler in list(root.handlers):
@@ -195,7 +207,7 @@ def _forward_log(terminal: IO[str], name: str) -> None:
     terminal_handler = logging.StreamHandler(terminal)
     # Errors come back as cause and fix; their tracebacks are for the file.
     terminal_handler.addFilter(lambda record: record.levelno < logging.ERROR)
-    terminal_handler.setFormatter(logging.Formatter(f"  {name:<11}%(message)s"))
+    terminal_handler.setFormatter(_TerminalFormatter(name, home))
     logging.getLogger("slimworks").addHandler(terminal_handler)
     logging.getLogger("slimworks").setLevel(logging.INFO)
 

@@ -33,7 +33,7 @@ def prepare() -> None:
     """Makes `import tfx...` quick and quiet. Call before the first TFX import."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-    warnings.filterwarnings("ignore", "You are using a Python version", FutureWarning)
+    warnings.filterwarnings("ignore", r"You are using a .*Python version", FutureWarning)
     logging.getLogger("absl").setLevel(logging.ERROR)
     logging.getLogger().addFilter(_is_wanted)
     if _PACKAGE in sys.modules:

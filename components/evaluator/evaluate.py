@@ -67,7 +67,7 @@ def evaluate(
         "evaluated %d images in %.1f s, accuracy %s: %s",
         result["num_images"],
         time.monotonic() - started,
-        result["accuracy"],
+        "unknown" if result["accuracy"] is None else f"{result['accuracy']:.4f}",
         output,
     )
     return result

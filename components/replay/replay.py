@@ -87,10 +87,11 @@ def replay(
             _send(client, batch, tally)
     result = tally.result()
     files.write_json(Path(output_dir) / contracts.REPLAY_FILE, result.to_json())
+    largest = result.max_probability_difference
     _log.info(
         "replayed %d images in %.1f s, %d mismatches, largest difference %s: %s",
         result.num_images, time.monotonic() - started, len(result.mismatches),
-        result.max_probability_difference, output_dir,
+        "unknown" if largest is None else f"{largest:.2g}", output_dir,
     )  # fmt: skip
     if result.mismatches:
         raise _refusal(result)
