@@ -30,6 +30,9 @@ $(VENV)/.ready: requirements-setup.lock $(wildcard requirements-dev-*.lock) setu
 	@if [ -z "$(PYTHON)" ]; then \
 	  echo "Error: SlimWorks needs Python 3.11 (or 3.10); found: $$(python3 --version 2>&1 || echo none)." >&2; \
 	  echo "Fix:   install it, or name it: make PYTHON=/path/to/python3.11 demo" >&2; exit 2; fi
+	@if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 10)))'; then \
+	  echo "Error: $(PYTHON) is $$($(PYTHON) --version 2>&1); SlimWorks needs Python 3.11 or 3.10." >&2; \
+	  echo "Fix:   name another: make PYTHON=/path/to/python3.11 demo" >&2; exit 2; fi
 	@if ! command -v c++ >/dev/null && ! command -v g++ >/dev/null && ! command -v clang++ >/dev/null; then \
 	  echo "Error: no C++ compiler; pyfarmhash, which TensorFlow Data Validation needs, has no wheel." >&2; \
 	  echo "Fix:   apt-get install g++ (Debian), dnf install gcc-c++ (Fedora), xcode-select --install (macOS)" >&2; exit 2; fi

@@ -84,10 +84,6 @@ class LabelMap:
         known = set(self.class_names)
         return LabelMap(self.class_names + tuple(sorted(set(class_names) - known)))
 
-    def index_of(self, class_name: str) -> int:
-        """Class index of a name. Raises ValueError for an unknown name."""
-        return self.class_names.index(class_name)
-
     @property
     def num_classes(self) -> int:
         """Number of classes, which is the size of the network's head."""
@@ -137,6 +133,24 @@ LOGS_FOLDER = "logs"  # TensorBoard
 # In a work folder whose result is written: it can go as soon as the result is published.
 FINISHED_FILE = "finished"
 MODEL_FACTS_FILE = "model.json"  # net, image size, classes, steps, digests
+
+
+def read_class_names(model: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Class names of a Model artifact, by class index.
+
+    Raises:
+        DataError: The folder has no model.json with "class_names".
+    """
+    path = Path(model) / MODEL_FACTS_FILE
+    names = files.read_json(path).get("class_names") if path.is_file() else None
+    if not names:
+        raise DataError(
+            f"{path} is missing or names no classes.",
+            "Give a model folder written by `slimworks train`.",
+        )
+    return tuple(names)
+
+
 # Assets inside the SavedModel (`assets.extra/`, where TF Serving looks for its own extras).
 EXTRA_ASSETS_FOLDER = "assets.extra"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 import pydantic
 
@@ -12,6 +13,12 @@ class Settings(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    def canonical_json(self) -> str:
-        """Same settings, same text: keys sorted, no blanks."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    def canonical_json(self, exclude: Collection[str] = ()) -> str:
+        """Same settings, same text: keys sorted, no blanks.
+
+        Args:
+            exclude: Keys to leave out: those that do not change a component's result, so that
+                changing them does not invalidate what is cached.
+        """
+        values = self.model_dump(mode="json", exclude=set(exclude))
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))

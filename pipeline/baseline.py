@@ -10,6 +10,7 @@ from typing import Any
 
 from tfx import types
 from tfx.dsl.components.common import resolver
+from tfx.dsl.io import fileio
 from tfx.types import channel, standard_artifacts
 
 BLESSED = "blessed"
@@ -17,28 +18,35 @@ CURRENT_MODEL_ID = "current_model_id"  # TFX's own name for the model that a ble
 
 
 class BaselineStrategy(resolver.ResolverStrategy):
-    """Keeps, of all models, the newest blessed one whose id is not the candidate's."""
+    """Keeps, of all models but the candidate, the one that the gate blessed last."""
 
     def resolve_artifacts(
         self, store: Any, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]]:
         """Returns the same keys; `model` and `blessing` hold one artifact or none."""
         candidates = {artifact.id for artifact in input_dict["candidate"]}
-        blessings = {
-            blessing.get_int_custom_property(CURRENT_MODEL_ID): blessing
-            for blessing in input_dict["blessing"]
-            if blessing.get_int_custom_property(BLESSED) == 1
-        }
-        eligible = [
-            model
+        models = {
+            model.id: model
             for model in input_dict["model"]
-            if model.id in blessings and model.id not in candidates
+            # A model whose folder somebody removed can be compared with no more.
+            if model.id not in candidates and fileio.exists(model.uri)
+        }
+        # By model, the last word of the gate: a later refusal takes a blessing back.
+        verdicts: dict[int, types.Artifact] = {}
+        for blessing in sorted(input_dict["blessing"], key=lambda artifact: artifact.id):
+            verdicts[blessing.get_int_custom_property(CURRENT_MODEL_ID)] = blessing
+        blessings = [
+            blessing
+            for model_id, blessing in verdicts.items()
+            if model_id in models and blessing.get_int_custom_property(BLESSED) == 1
         ]
-        newest = max(eligible, key=lambda model: model.id, default=None)
+        newest = max(blessings, key=lambda artifact: artifact.id, default=None)
+        if newest is None:
+            return {"candidate": input_dict["candidate"], "model": [], "blessing": []}
         return {
             "candidate": input_dict["candidate"],
-            "model": [newest] if newest else [],
-            "blessing": [blessings[newest.id]] if newest else [],
+            "model": [models[newest.get_int_custom_property(CURRENT_MODEL_ID)]],
+            "blessing": [newest],
         }
 
 

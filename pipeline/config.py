@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -61,11 +62,14 @@ class PipelineConfig(Settings):
 
 
 def pipeline_name(source: str) -> str:
-    """Returns a pipeline name for a data folder: `Fotos Köln/` -> `fotos-koln`."""
+    """Returns a pipeline name for a data folder: `Fotos Köln/` -> `fotos-koln`.
+
+    A name without a Latin letter gives `photos-` and a digest.
+    """
     text = unicodedata.normalize("NFKD", Path(source).resolve().name)
     ascii_text = text.encode("ascii", "ignore").decode("ascii").lower()
     slug = re.sub(r"[^a-z0-9_]+", "-", ascii_text).strip("-_")[:63]
-    return slug or "slimworks"
+    return slug or "photos-" + hashlib.sha256(text.encode("utf-8")).hexdigest()[:8]
 
 
 def load_config(

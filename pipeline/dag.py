@@ -2,10 +2,12 @@
 
 ```
 ingest -> statistics -> schema -> validation
-   |                      |
-   +------> transform <---+
+   |                                  |
+   +------> transform                 |
+   |            |                     |
+   |         trainer <----------------+
    |            |
-   |         trainer -> baseline (resolver: last blessed model other than this one)
+   |            +----> baseline (resolver: last blessed model other than this one)
    |            |           |
    +------> evaluator <-----+
                 |
@@ -16,7 +18,8 @@ ingest -> statistics -> schema -> validation
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import glob
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,11 +99,8 @@ def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> A
     ).with_id("validation")
     transform = Transform(
         examples=examples,
-        schema=schema.outputs["schema"],
         settings=transform_settings(config),
     ).with_id("transform")
-    # Bad data must stop the run before hours of training, not beside them.
-    transform.add_upstream_node(validation)
     trainer = Trainer(
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
@@ -109,7 +109,10 @@ def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> A
         train=config.train,
         export=export_config(config),
         work=locations.work,
+        checkpoint_state=checkpoint_state(config.train.checkpoint_path),
     ).with_id("trainer")
+    # Bad data must stop the run before hours of training, not beside them.
+    trainer.add_upstream_node(validation)
     baseline = baseline_resolver(trainer.outputs["model"]).with_id("baseline")
     evaluator = Evaluator(
         examples=examples,
@@ -154,6 +157,16 @@ def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> A
     )
 
 
+def checkpoint_state(checkpoint_path: str | None) -> str:
+    """Names, sizes and times of a checkpoint's files; empty where they are not on this machine."""
+    if checkpoint_path is None:
+        return ""
+    path = Path(checkpoint_path)
+    found = path.iterdir() if path.is_dir() else path.parent.glob(glob.escape(path.name) + "*")
+    states = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in found if p.is_file()]
+    return json.dumps(sorted(states))
+
+
 def export_config(config: PipelineConfig) -> ExportConfig:
     """What the exported model answers: the part of `serving` that the trainer needs."""
     return ExportConfig(top_k=config.serving.top_k, min_probability=config.serving.min_probability)
@@ -174,12 +187,8 @@ def transform_settings(config: PipelineConfig) -> Any:
     )
 
 
-def compile_pipeline(pipeline: Any, no_cache: Sequence[str] = ()) -> pipeline_pb2.Pipeline:
-    """Compiles to TFX's intermediate representation; nodes of `no_cache` always run."""
+def compile_pipeline(pipeline: Any) -> pipeline_pb2.Pipeline:
+    """Compiles to TFX's intermediate representation."""
     from tfx.dsl.compiler import compiler
 
-    ir = compiler.Compiler().compile(pipeline)
-    for node in ir.nodes:
-        if node.pipeline_node.node_info.id in no_cache:
-            node.pipeline_node.execution_options.caching_options.enable_cache = False
-    return ir
+    return compiler.Compiler().compile(pipeline)

@@ -60,7 +60,7 @@ class RunFacts:
         metrics = self.metrics()
         if metrics is None:
             return {}
-        keys = ("num_images", "accuracy", "accuracy_interval", "macro_f1", "log_loss")
+        keys = ("num_images", "accuracy", "accuracy_interval", "confidence", "macro_f1", "log_loss")
         return {key: metrics[key] for key in keys if key in metrics}
 
     def _json(self, node: str, channel: str, name: str) -> dict[str, Any] | None:

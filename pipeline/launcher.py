@@ -8,14 +8,16 @@ returns normally when input resolution failed.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slimworks.components import contracts
-from slimworks.components.errors import SlimWorksError
+from slimworks.components.errors import EXIT_CRASH, EXIT_USAGE, SlimWorksError
 from slimworks.pipeline import tfx_import
 
 if TYPE_CHECKING:
@@ -129,37 +131,57 @@ def _remove_finished_work(store: Any, execution_id: int | None) -> None:
             shutil.rmtree(marker.parent)
 
 
-def _user_error(fault: BaseException | None) -> SlimWorksError | None:
-    """Finds the error meant for the user among a fault and its causes."""
+def _chain(fault: BaseException | None) -> Iterator[BaseException]:
+    """A fault and what it was raised from, outermost first."""
     while fault is not None:
-        if isinstance(fault, SlimWorksError):
-            return fault
-        fault = fault.__cause__ or fault.__context__
-    return None
+        yield fault
+        # Beam raises its own error while it handles ours, without `from`.
+        suppressed = fault.__suppress_context__
+        fault = fault.__cause__ or (None if suppressed else fault.__context__)
+
+
+def _user_error(fault: BaseException) -> SlimWorksError | None:
+    """Finds the error meant for the user among a fault and its causes."""
+    return next((f for f in _chain(fault) if isinstance(f, SlimWorksError)), None)
+
+
+# What the machine lacks, not what the program does wrong.
+_ROOM, _PERMISSION = {errno.ENOSPC, errno.EDQUOT}, {errno.EACCES, errno.EPERM, errno.EROFS}
+_ADVICE = {
+    **dict.fromkeys(_ROOM, "Make room, then run again: finished steps are kept."),
+    **dict.fromkeys(_PERMISSION, "Change the permission, or give another --root, and run again."),
+    errno.ENOMEM: "Close other programs or lower train.batch_size, then run again.",
+    errno.EMFILE: "Raise the limit of open files (ulimit -n 4096), then run again.",
+}
+# TensorFlow's errors carry no errno; named, because importing them costs seconds.
+_TENSORFLOW_ADVICE = {
+    "ResourceExhaustedError": "Make room on the disk, or lower train.batch_size, then run again.",
+    "PermissionDeniedError": _ADVICE[errno.EACCES],
+}
 
 
 def describe_fault(fault: BaseException) -> dict[str, Any]:
     """Returns cause, fix and exit code of any exception, ready for JSON."""
     error = _user_error(fault)
     if error is not None:
-        return {
-            "type": type(error).__name__,
-            "cause": error.cause,
-            "fix": error.fix,
-            "exit_code": error.exit_code,
-        }
-    if isinstance(fault, OSError) and fault.strerror:
-        where = f" {fault.filename}" if fault.filename else ""
-        return {
-            "type": type(fault).__name__,
-            "cause": f"{fault.strerror}:{where or ' (no file named)'}.",
-            "fix": "Make room or change the permission, then run again: finished steps are kept.",
-            "exit_code": 2,
-        }
-    text = " ".join(str(fault).split())[:500]
+        name, cause, fix = type(error).__name__, error.cause, error.fix
+        return {"type": name, "cause": cause, "fix": fix, "exit_code": error.exit_code}
+    for link in _chain(fault):
+        name = type(link).__name__
+        if isinstance(link, OSError) and link.errno in _ADVICE:
+            cause = f"{link.strerror}{f': {link.filename}' if link.filename else ''}."
+            fix = _ADVICE[link.errno]
+            return {"type": name, "cause": cause, "fix": fix, "exit_code": EXIT_USAGE}
+        if name in _TENSORFLOW_ADVICE:
+            fix = _TENSORFLOW_ADVICE[name]
+            return {"type": name, "cause": _one_line(link), "fix": fix, "exit_code": EXIT_USAGE}
     return {
         "type": type(fault).__name__,
-        "cause": f"{type(fault).__name__}: {text}",
+        "cause": f"{type(fault).__name__}: {_one_line(fault)}",
         "fix": "This looks like a fault of SlimWorks: report it with the node's log.",
-        "exit_code": 1,
+        "exit_code": EXIT_CRASH,
     }
+
+
+def _one_line(fault: BaseException) -> str:
+    return " ".join(str(fault).split())[:500]

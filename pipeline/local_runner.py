@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
 
 MAX_PARALLEL_NODES = 2  # training and Beam use all cores by themselves
-TERMINATE_SECONDS = 15.0  # a trainer writes a checkpoint on SIGTERM
+TERMINATE_SECONDS = 60.0  # a trainer ends its step and writes a checkpoint on SIGTERM
 _PR_SET_PDEATHSIG = 1
 
 _log = logging.getLogger(__name__)
@@ -103,7 +103,13 @@ class _Child:
             args=(ir, name, metadata_path, log_path, sender, os.getpid()),
             name=f"slimworks-{name}",
         )
-        self.process.start()
+        # Until the child has its own handlers, an interrupt would end it with a traceback.
+        signals = {signal.SIGINT, signal.SIGTERM}
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
         sender.close()
 
     def result(self) -> launcher.NodeResult:
@@ -143,6 +149,7 @@ def _run_child(
     _die_with_parent(parent)
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks by SIGTERM
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     terminal = _redirect_output(log_path)
     faulthandler.enable()
     _forward_log(terminal, name, metadata_path.parent)
@@ -210,8 +217,3 @@ def _forward_log(terminal: IO[str], name: str, home: Path) -> None:
     terminal_handler.setFormatter(_TerminalFormatter(name, home))
     logging.getLogger("slimworks").addHandler(terminal_handler)
     logging.getLogger("slimworks").setLevel(logging.INFO)
-
-
-def topological_order(ir: pipeline_pb2.Pipeline) -> Sequence[str]:
-    """Node names in the order of the compiled pipeline."""
-    return [node.pipeline_node.node_info.id for node in ir.nodes]

@@ -64,21 +64,34 @@ class PipelinePaths:
         """Folder of one run: config.yaml, run.json, report.html, logs/."""
         return self.runs / run_id
 
-    def create(self) -> None:
+    def create(self, source: str, is_name_chosen: bool) -> None:
         """Creates the folder, or checks that this SlimWorks can read what is there.
 
+        Args:
+            source: Resolved data source: kept, so that two folders of one name are not mixed.
+            is_name_chosen: The user gave the name, and may give it another source.
+
         Raises:
-            ConfigError: Not writable, or written by a newer SlimWorks.
+            ConfigError: Not writable, written by a newer SlimWorks, or of other data.
         """
         marker = self.home / "slimworks.json"
         if marker.exists():
             self.check_format()
+            known = files.read_json(marker).get("source", source)
+            if known != source and not is_name_chosen:
+                raise ConfigError(
+                    f"The pipeline {self.name!r} below {self.root} is that of {known}, "
+                    f"not of {source}.",
+                    f"Name this one: --set name={self.name}-2, or confirm that the data moved: "
+                    f"--set name={self.name}",
+                )
         try:
             for folder in (self.home, self.artifacts, self.work, self.runs):
                 folder.mkdir(parents=True, exist_ok=True)
             if not marker.exists():
                 files.write_json(
-                    marker, {"format": ROOT_FORMAT, "slimworks": slimworks.__version__}
+                    marker,
+                    {"format": ROOT_FORMAT, "slimworks": slimworks.__version__, "source": source},
                 )
             probe = self.home / f".write-probe-{os.getpid()}"
             probe.touch()
@@ -131,6 +144,16 @@ def exclusive(paths: PipelinePaths) -> Iterator[None]:
         stream.write(str(os.getpid()))
         stream.flush()
         yield
+
+
+def is_locked(paths: PipelinePaths) -> bool:
+    """Whether a run is using the pipeline now."""
+    with open(paths.home / ".lock", "a", encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def pipelines_below(root: Path) -> list[PipelinePaths]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import shutil
-import sys
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from slimworks.components.errors import (
     nearest,
 )
 from slimworks.pipeline import dag, launcher
+from slimworks.pipeline.cli import say
 from slimworks.pipeline.config import PipelineConfig, pipeline_name, to_yaml
 from slimworks.pipeline.facts import RunFacts
 from slimworks.pipeline.paths import PipelinePaths, exclusive, new_run_id
@@ -50,7 +53,7 @@ class RunOutcome:
     version: int | None
     pushed_to: str | None
     metrics: dict[str, Any]
-    report: str
+    report: str | None
     steps: list[dict[str, Any]]
     error: dict[str, Any] | None
     seconds: float
@@ -82,9 +85,26 @@ def run_pipeline(config: PipelineConfig, options: RunOptions) -> RunOutcome:
         options.root.resolve(), config.name or pipeline_name(str(config.data.source))
     )
     _check_inputs(config, paths)
-    paths.create()
-    with exclusive(paths):
+    paths.create(str(Path(str(config.data.source)).resolve()), bool(config.name))
+    with exclusive(paths), _terminate_as_interrupt():
         return _run(config, options, paths)
+
+
+@contextlib.contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM (systemd, Kubernetes, timeout) ends a run as Ctrl-C does: checkpoint, then stop."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _check_steps(options: RunOptions) -> None:
@@ -98,6 +118,13 @@ def _check_steps(options: RunOptions) -> None:
                 f"{option} {step!r} is no step.{nearest(step, dag.NODES)}",
                 f"Steps: {', '.join(dag.NODES)}.",
             )
+    if options.first_step and options.last_step:
+        first, last = (dag.NODES.index(s) for s in (options.first_step, options.last_step))
+        if first > last:
+            raise ConfigError(
+                f"--from {options.first_step} comes after --until {options.last_step}.",
+                f"Steps: {', '.join(dag.NODES)}.",
+            )
 
 
 def _check_inputs(config: PipelineConfig, paths: PipelinePaths) -> None:
@@ -106,7 +133,7 @@ def _check_inputs(config: PipelineConfig, paths: PipelinePaths) -> None:
 
     list_checked_source(str(config.data.source), config.data, (str(paths.label_map_state),))
     checkpoint = config.train.checkpoint_path
-    if checkpoint and not list(Path(checkpoint).parent.glob(f"{Path(checkpoint).name}*")):
+    if checkpoint and not Path(checkpoint).exists() and dag.checkpoint_state(checkpoint) == "[]":
         raise ConfigError(
             f"train.checkpoint_path {checkpoint} does not exist.",
             "Give a TF-Slim checkpoint: its prefix (without .index), its file or its folder.",
@@ -121,6 +148,8 @@ def _run(config: PipelineConfig, options: RunOptions, paths: PipelinePaths) -> R
     run_folder = paths.run(run_id)
     run_folder.mkdir(parents=True)
     files.write_text(run_folder / "config.yaml", to_yaml(config))
+    record: dict[str, Any] = {"run_id": run_id, "name": paths.name, "state": "running", "steps": []}
+    files.write_json(run_folder / "run.json", record)
     progress = _Progress(run_id)
     progress.line(f"run {run_id} of {paths.name}: {config.data.source} -> {paths.home}")
     tfx_import.load()
@@ -140,9 +169,9 @@ def _run(config: PipelineConfig, options: RunOptions, paths: PipelinePaths) -> R
     try:
         local_runner.run_nodes(ir, paths.metadata, run_folder / "logs", progress.start, on_end)
     except KeyboardInterrupt:
-        state = {"run_id": run_id, "name": paths.name, "state": "interrupted",
-                 "steps": [result.to_json() for result in results]}  # fmt: skip
-        files.write_json(run_folder / "run.json", state)
+        steps = [result.to_json() for result in results]
+        record.update(state="interrupted", steps=steps)
+        files.write_json(run_folder / "run.json", record)
         raise
     return _conclude(config, options, paths, run_id, results, time.monotonic() - started)
 
@@ -225,9 +254,15 @@ def _conclude(
         gate_table=format_table(decision) if decision else "",
     )
     files.write_json(paths.run(run_id) / "run.json", {**outcome.to_json(), "state": "ended"})
-    write_run_report(
-        report, facts, outcome, to_yaml(config), options.command, config.evaluate.worst_mistakes
-    )
+    try:
+        write_run_report(
+            report, facts, outcome, to_yaml(config), options.command, config.evaluate.worst_mistakes
+        )
+    except Exception:
+        # The model is pushed or refused already: a page that cannot be drawn must not hide that.
+        _log.exception("the report could not be written")
+        outcome = dataclasses.replace(outcome, report=None)
+        files.write_json(paths.run(run_id) / "run.json", {**outcome.to_json(), "state": "ended"})
     return outcome
 
 
@@ -248,7 +283,7 @@ class _Progress:
         self.run_id = run_id
 
     def line(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201  # the command line's own output
+        say(text)
 
     def start(self, node: str) -> None:
         _log.debug("%s starts", node)

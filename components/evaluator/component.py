@@ -59,7 +59,7 @@ class Evaluator(base_component.BaseComponent):
             model=model,
             label_map=label_map,
             baseline_model=baseline_model,
-            config=config.canonical_json(),
+            config=config.canonical_json(exclude=("worst_mistakes",)),  # the report alone reads it
             code_version=slimworks.__version__,
             evaluation=channel.Channel(type=standard_artifacts.ModelEvaluation),
         )

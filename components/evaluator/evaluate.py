@@ -105,22 +105,6 @@ def measure(
     return {"num_unknown_class": num_unknown, **result} if num_unknown else result
 
 
-def read_class_names(model_dir: str | os.PathLike[str]) -> list[str]:
-    """Class names of a model, by class index.
-
-    Raises:
-        DataError: The folder has no model.json with "class_names".
-    """
-    path = Path(model_dir) / contracts.MODEL_FACTS_FILE
-    names = files.read_json(path).get("class_names") if path.is_file() else None
-    if not names:
-        raise DataError(
-            f"{path} is missing or names no classes.",
-            "Give a model folder written by `slimworks train`.",
-        )
-    return list(names)
-
-
 def _predict(
     model_dir: str | os.PathLike[str],
     examples_dir: str | os.PathLike[str],
@@ -140,7 +124,7 @@ def _evaluate_baseline(
     num_label_map_classes: int,
     config: EvaluateConfig,
 ) -> dict[str, Any]:
-    class_names = read_class_names(model_dir)
+    class_names = list(contracts.read_class_names(model_dir))
     predictions_path = output / contracts.BASELINE_PREDICTIONS_FILE
     _predict(model_dir, examples_dir, predictions_path, config)
     measured = measure(predictions_path, class_names, num_label_map_classes, config.confidence)
@@ -148,7 +132,7 @@ def _evaluate_baseline(
 
 
 def _check_class_names(model_dir: str | os.PathLike[str], class_names: list[str]) -> None:
-    of_model = read_class_names(model_dir)
+    of_model = list(contracts.read_class_names(model_dir))
     if of_model != class_names:
         raise DataError(
             f"{model_dir} was trained for the classes {_shown(of_model)}, the label map says "

@@ -11,7 +11,6 @@ import numpy as np
 from pyarrow import parquet
 
 from slimworks.components import contracts, files
-from slimworks.components.errors import DataError
 from slimworks.components.gate import decision
 from slimworks.components.gate.bounds import Answers
 from slimworks.components.gate.config import GateConfig
@@ -50,10 +49,12 @@ def bless(
     baseline = None
     if baseline_model_dir is not None:
         path = evaluation / contracts.BASELINE_PREDICTIONS_FILE
-        baseline = read_answers(path, _class_names(baseline_model_dir))
+        baseline = read_answers(path, contracts.read_class_names(baseline_model_dir))
     decided = decision.decide(
         metrics=_read_metrics(evaluation / contracts.EVALUATION_METRICS_FILE),
-        candidate=read_answers(evaluation / contracts.PREDICTIONS_FILE, _class_names(model_dir)),
+        candidate=read_answers(
+            evaluation / contracts.PREDICTIONS_FILE, contracts.read_class_names(model_dir)
+        ),
         baseline=baseline,
         class_names=label_map.class_names,
         config=config,
@@ -85,14 +86,3 @@ def read_answers(path: Path, class_names: tuple[str, ...]) -> Answers:
 
 def _read_metrics(path: Path) -> dict[str, Any]:
     return files.read_json(path) if path.is_file() else {}
-
-
-def _class_names(model_dir: str | os.PathLike[str]) -> tuple[str, ...]:
-    path = Path(model_dir) / contracts.MODEL_FACTS_FILE
-    names = files.read_json(path).get("class_names") if path.is_file() else None
-    if not names:
-        raise DataError(
-            f"{path} is missing or names no classes.",
-            "Give a model folder written by `slimworks train`.",
-        )
-    return tuple(names)

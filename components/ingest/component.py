@@ -52,7 +52,8 @@ class Ingest(base_beam_component.BaseBeamComponent):
         """
         spec = IngestSpec(
             source=source,
-            config=config.canonical_json(),
+            # The source has a parameter of its own, resolved: its spelling must not matter.
+            config=config.canonical_json(exclude=("source",)),
             code_version=__version__,
             label_map_state=label_map_state,
             examples=channel.Channel(type=standard_artifacts.Examples),

@@ -63,7 +63,9 @@ class Pusher(base_component.BaseComponent):
             blessing=blessing,
             replay=replay,
             evaluation=evaluation,
-            config=config.canonical_json(),
+            config=config.canonical_json(
+                exclude=("base_path",)
+            ),  # resolved: a parameter of its own
             base_path=base_path,
             code_version=__version__,
             pushed_model=channel.Channel(type=standard_artifacts.PushedModel),

@@ -7,7 +7,7 @@ everything; but a push whose version vanished has to be done again.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ def presence_of(digest: str, base_path: str, earlier: Mapping[str, Mapping[str, 
     - Never pushed: "intact".
     - Pushed, and on disk as any version, live or not: the value that it was pushed with.
     - Pushed, and made room for newer versions (keep_versions), or rolled back: likewise.
+    - Pushed, and later another model was pushed over it: a value that names that version, so
+      that going back to old settings puts the old model back into production.
     - Pushed, and gone without a trace: a value that was never used before.
 
     Args:
@@ -40,7 +42,7 @@ def presence_of(digest: str, base_path: str, earlier: Mapping[str, Mapping[str, 
     value_then = values[-1] if values else INTACT  # a push by hand has none
     folders = contracts.version_folders(base_path)
     if any(entry.version in folders for entry in made):
-        return value_then
+        return value_then if (live := _superseded_by(digest, entries)) is None else live
     if mine and mine[-1].event == ledger.REMOVED:
         return value_then
     if ledger.rolled_back_by(digest, entries) is not None:
@@ -55,6 +57,19 @@ def presence_of(digest: str, base_path: str, earlier: Mapping[str, Mapping[str, 
     if executions:
         return f"missing: {max(executions, key=_execution_order)}"
     return f"missing: version {pushed[-1].version}" if pushed else INTACT
+
+
+def _superseded_by(digest: str, entries: Sequence[ledger.Entry]) -> str | None:
+    """The value for a model that another push replaced; None where it is live or rolled back."""
+    last = max(
+        (entry for entry in entries if entry.event != ledger.REMOVED),
+        key=lambda entry: entry.version,
+    )
+    if last.digest == digest or last.event == ledger.ROLLED_BACK:
+        return None
+    if ledger.rolled_back_by(digest, entries) is not None:
+        return None
+    return f"superseded: version {last.version}"
 
 
 def earlier_pushes(output_folder: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ _BOUND_TITLES = {
     "baseline": "Baseline",
     "label_map": "Meaning of the classes",
     "baseline_images": "Same test images",
-    "accuracy_change": "Against the live model",
+    "accuracy_change": "Against the baseline",
 }
 
 
@@ -125,10 +125,10 @@ def _change_tile(metrics: Mapping[str, Any], decision: Mapping[str, Any] | None)
     baseline = decision["baseline"] if decision else None
     if baseline is None:
         guessing = wording.percent(metrics["majority_class_rate"])
-        return Tile("Always guessing one class", guessing, "no live model to compare with")
+        return Tile("Always guessing one class", guessing, "no baseline to compare with")
     change = (baseline["fixed"] - baseline["broken"]) / baseline["num_images"]
     detail = f"points; {baseline['fixed']} fixed, {baseline['broken']} broken"
-    return Tile("Against the live model", wording.points(change), detail)
+    return Tile("Against the baseline", wording.points(change), detail)
 
 
 def bound_rows(decision: Mapping[str, Any] | None) -> list[BoundRow] | None:

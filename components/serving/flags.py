@@ -102,6 +102,22 @@ _PARSERS: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "float": fl
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
+def usage() -> str:
+    """The flags with their defaults, for `--help`."""
+    lines = [
+        "Examples:",
+        "  slimworks serve --model_base_path=slimworks-runs/photos/serving/photos",
+        "  slimworks serve --port=8500 --model_name=photos --model_base_path=$PWD/serving/photos",
+        "",
+        "Flags (as tensorflow_model_server's, plus host, drain_seconds and",
+        "stop_when_stdin_closes; its other flags are accepted and have no effect):",
+    ]
+    for field in dataclasses.fields(ServerFlags):
+        has_default = field.default is not dataclasses.MISSING
+        lines.append(f"  --{field.name}={field.default if has_default else 'DIR (required)'}")
+    return "\n".join(lines)
+
+
 def parse_flags(argv: Sequence[str]) -> ServerFlags:
     """Reads `--name=value` (or `--name value`; a boolean may stand bare).
 

@@ -18,6 +18,7 @@ class TrainerSpec(component_spec.ComponentSpec):
         "model_config": component_spec.ExecutionParameter(type=str),
         "config": component_spec.ExecutionParameter(type=str),
         "export_config": component_spec.ExecutionParameter(type=str),
+        "checkpoint_state": component_spec.ExecutionParameter(type=str),
         "work": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
@@ -46,6 +47,7 @@ class Trainer(base_component.BaseComponent):
         train: TrainConfig,
         export: ExportConfig,
         work: str,
+        checkpoint_state: str = "",
     ) -> None:
         """Declares the node.
 
@@ -57,6 +59,7 @@ class Trainer(base_component.BaseComponent):
             train: Training settings.
             export: What the exported model answers.
             work: Folder for unfinished trainings.
+            checkpoint_state: Changes when the files behind `train.checkpoint_path` do.
         """
         spec = TrainerSpec(
             examples=examples,
@@ -65,6 +68,7 @@ class Trainer(base_component.BaseComponent):
             model_config=model.canonical_json(),
             config=train.canonical_json(),
             export_config=export.canonical_json(),
+            checkpoint_state=checkpoint_state,
             work=work,
             code_version=slimworks.__version__,
             model=channel.Channel(type=standard_artifacts.Model),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,14 +16,13 @@ from slimworks.components.checkpoints import save as checkpoint_files
 STATE_FILE = "state.json"
 GLOBAL_STEP = "global_step"
 
-_log = logging.getLogger(__name__)
-
 
 @dataclasses.dataclass
 class Progress:
     """Where a training stands."""
 
     step: int = 0
+    evaluated_step: int = 0  # the last step whose evaluation is recorded
     best_step: int = -1
     best_accuracy: float = -1.0
     best_loss: float = 0.0  # of the eval split at best_step; meaningless before the first epoch
@@ -46,6 +43,7 @@ class TrainingState:
         self.metrics_path = self.folder / contracts.METRICS_FILE
         self._variables = dict(variables)
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._saved: Progress | None = None
 
     def restore(self) -> Progress | None:
         """Loads the last checkpoint into the variables; None where there is none."""
@@ -58,16 +56,21 @@ class TrainingState:
         for name, variable in self._variables.items():
             variable.assign(reader.get_tensor(name))
         self._truncate_metrics(progress.metrics_bytes)
+        self._saved = dataclasses.replace(progress)
         return progress
 
     def save(self, progress: Progress) -> None:
         """Writes a checkpoint of every variable and makes it the one to go on from."""
-        self._step.assign(progress.step)
-        prefix = self._prefix(progress.step)
-        checkpoint_files.save({**self._variables, GLOBAL_STEP: self._step}, prefix)
+        # A checkpoint that state.json names is never written again: a kill in the middle would
+        # leave none.
+        if self._saved is None or self._saved.step != progress.step:
+            self._step.assign(progress.step)
+            prefix = self._prefix(progress.step)
+            checkpoint_files.save({**self._variables, GLOBAL_STEP: self._step}, prefix)
         if self.metrics_path.exists():
             progress.metrics_bytes = self.metrics_path.stat().st_size
         files.write_json(self.folder / STATE_FILE, dataclasses.asdict(progress))
+        self._saved = dataclasses.replace(progress)
         for path in self.folder.glob("model.ckpt-*"):
             if not path.name.startswith(f"model.ckpt-{progress.step}."):
                 path.unlink()
@@ -96,7 +99,3 @@ class TrainingState:
         """Drops metrics of steps after the checkpoint: they will be trained again."""
         if self.metrics_path.exists() and self.metrics_path.stat().st_size > length:
             os.truncate(self.metrics_path, length)
-
-    def remove(self) -> None:
-        """Removes the work folder after its result is safe."""
-        shutil.rmtree(self.folder, ignore_errors=True)

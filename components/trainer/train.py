@@ -93,7 +93,7 @@ def train(
         spec.name, examples.image_size, labels.num_classes, plan.num_train, plan.num_steps,
         plan.batch_size, _origin(progress, config),
     )  # fmt: skip
-    if progress.step < plan.num_steps:
+    if min(progress.step, progress.evaluated_step) < plan.num_steps:
         _run_loop(
             examples, module, optimizer, list(trained.values()), config, plan, state, progress
         )

@@ -21,7 +21,11 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".ti
 @click.argument("flags", nargs=-1, type=click.UNPROCESSED)
 def serve_verb(flags: tuple[str, ...]) -> int:
     """Serve a model folder; takes tensorflow_model_server's flags."""
-    from slimworks.components.serving.flags import parse_flags
+    from slimworks.components.serving.flags import parse_flags, usage
+
+    if "--help" in flags or "-h" in flags:
+        click.echo(usage())
+        return 0
     from slimworks.components.serving.server import serve
 
     return serve(parse_flags([flag for flag in flags if flag not in ("--debug", "--json")]))

@@ -11,7 +11,7 @@ import click
 from slimworks.components import files
 from slimworks.components.errors import ConfigError, nearest
 from slimworks.pipeline.cli import emit, verb
-from slimworks.pipeline.paths import pipelines_below
+from slimworks.pipeline.paths import PipelinePaths, is_locked, pipelines_below
 
 _root_option = click.option(
     "--root", default="slimworks-runs", show_default=True, help="Where runs are kept."
@@ -27,8 +27,8 @@ def _all_runs(root: str) -> list[tuple[Path, dict[str, Any]]]:
             continue
         for folder in paths.runs.iterdir():
             record = folder / "run.json"
-            unfinished = {"run_id": folder.name, "name": paths.name, "state": "killed", "steps": []}
-            found.append((folder, files.read_json(record) if record.is_file() else unfinished))
+            if record.is_file():
+                found.append((folder, {**files.read_json(record), "home": str(paths.home)}))
     return sorted(found, key=lambda item: item[0].name)
 
 
@@ -50,6 +50,9 @@ def _find_run(root: str, run_id: str | None) -> tuple[Path, dict[str, Any]]:
 
 
 def _state(record: dict[str, Any]) -> str:
+    if record["state"] == "running":
+        home = Path(record["home"])
+        return "running" if is_locked(PipelinePaths(home.parent, home.name)) else "killed"
     if record["state"] != "ended":
         return str(record["state"])
     if record["error"]:

@@ -86,17 +86,18 @@ def outcome_lines(outcome: Any) -> list[str]:
         lines += [f"Error: {outcome.error['cause']}", f"Fix:   {outcome.error['fix']}"]
     if outcome.gate_table:
         lines += ["", *outcome.gate_table.splitlines(), ""]
-    if "accuracy" in outcome.metrics:
+    if outcome.metrics.get("accuracy") is not None:
         low, high = outcome.metrics["accuracy_interval"]
         lines.append(
             f"test accuracy: {outcome.metrics['accuracy']:.4f} "
-            f"(95 % interval {low:.3f} to {high:.3f}, {outcome.metrics['num_images']} images)"
+            f"({outcome.metrics['confidence']:.0%} interval {low:.3f} to {high:.3f}, "
+            f"{outcome.metrics['num_images']} images)"
         )
     if outcome.version is not None:
         reused = any(s["name"] == "pusher" and s["cached"] for s in outcome.steps)
         verb_text = "already pushed as" if reused else "pushed as"
         lines.append(f"{verb_text} version {outcome.version}: {outcome.pushed_to}")
-    lines.append(f"report: {outcome.report}")
+    lines.append(f"report: {outcome.report or 'could not be written'}")
     lines.append(f"took {outcome.seconds:.1f} s")
     if outcome.version is not None:
         base_path = Path(str(outcome.pushed_to)).parent

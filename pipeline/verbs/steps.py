@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
@@ -26,9 +27,12 @@ def _log_to_stderr() -> None:
 
 
 def _new_output(output: str) -> Path:
-    path = Path(output)
+    """Checks --output; an empty folder makes room for the finished one."""
+    path = Path(output).resolve()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigError(f"{output} exists and is not empty.", "Give a new folder to --output.")
+    if path.exists():
+        path.rmdir()
     return path
 
 
@@ -55,7 +59,7 @@ def ingest_verb(
     config = load_config(None, overrides, data)
     target = _new_output(output)
     _log_to_stderr()
-    with files.new_folder(target if not target.exists() else _emptied(target)) as folder:
+    with files.new_folder(target) as folder:
         outputs = IngestOutputs(
             examples=str(folder / "examples"),
             label_map=str(folder / "label_map"),
@@ -65,12 +69,6 @@ def ingest_verb(
     summary = files.read_json(target / "report" / contracts.SUMMARY_FILE)
     emit(summary, as_json, f"wrote {target}\n{json.dumps(summary, indent=2, ensure_ascii=False)}")
     return 0
-
-
-def _emptied(path: Path) -> Path:
-    """An existing empty folder makes room for the finished one."""
-    path.rmdir()
-    return path
 
 
 @verb(
@@ -90,29 +88,35 @@ def train_verb(
     from slimworks.components.transform.transform import TransformOutputs, transform
     from slimworks.pipeline import tfx_import
     from slimworks.pipeline.config import load_config
-    from slimworks.pipeline.dag import export_config, transform_settings
+    from slimworks.pipeline.dag import checkpoint_state, export_config, transform_settings
 
     config = load_config(None, overrides)
     source = _existing(examples, "label_map", "slimworks ingest")
     target = _new_output(output)
     _log_to_stderr()
     tfx_import.load()
-    # Beside the output, under a steady name: a killed training goes on from its checkpoint.
-    work = target.parent / f".{target.name}.work"
+    settings = transform_settings(config)
+    # Beside the output, by what goes in: a killed training goes on from its checkpoint, and
+    # another one never does.
+    key = [source.resolve(), files.sha256_of_file(source / "report" / contracts.SUMMARY_FILE)]
+    key += [settings.canonical_json(), config.model.canonical_json(), config.train.canonical_json()]
+    key.append(checkpoint_state(config.train.checkpoint_path))
+    digest = hashlib.sha256("\n".join(str(part) for part in key).encode("utf-8")).hexdigest()[:16]
+    work = target.parent / f".{target.name}.work-{digest}"
     transformed = TransformOutputs(
         graph_dir=str(work / "transform_graph"), examples_dir=str(work / "examples")
     )
     if not (work / "transform.done").exists():
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        transform(str(source / "examples"), transformed, transform_settings(config))
+        transform(str(source / "examples"), transformed, settings)
         (work / "transform.done").touch()
     inputs = TrainInputs(
         examples=str(transformed.examples_dir),
         transform_graph=str(transformed.graph_dir),
         label_map=str(source / "label_map"),
     )
-    with files.new_folder(target if not target.exists() else _emptied(target)) as folder:
+    with files.new_folder(target) as folder:
         facts = train(
             inputs,
             str(folder),
@@ -150,7 +154,7 @@ def evaluate_verb(
     target = _new_output(output)
     _log_to_stderr()
     tfx_import.load()
-    with files.new_folder(target if not target.exists() else _emptied(target)) as folder:
+    with files.new_folder(target) as folder:
         metrics = evaluate(
             str(model_folder),
             str(source / "examples"),
@@ -173,7 +177,7 @@ def export_verb(model: str, output: str, as_json: bool, debug: bool) -> int:
     """Write a trained model's SavedModel to a folder of its own."""
     source = _existing(model, contracts.SAVED_MODEL_FOLDER, "slimworks train")
     target = _new_output(output)
-    with files.new_folder(target if not target.exists() else _emptied(target)) as folder:
+    with files.new_folder(target) as folder:
         shutil.copytree(source / contracts.SAVED_MODEL_FOLDER, folder, dirs_exist_ok=True)
     facts = {"output": str(target), "digest": files.sha256_of_tree(target)}
     emit(facts, as_json, f"wrote {target}")

@@ -141,7 +141,7 @@ def test_every_key_of_the_starter_can_be_uncommented(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("folder", "name"),
-    [("Fotos Köln", "fotos-koln"), ("flowers_800", "flowers_800"), ("照片", "slimworks")],
+    [("Fotos Köln", "fotos-koln"), ("flowers_800", "flowers_800"), ("照片", "photos-7b50017a")],
 )
 def test_pipeline_name_comes_from_the_folder(folder: str, name: str) -> None:
     assert pipeline_name(f"/data/{folder}/") == name

@@ -117,7 +117,7 @@ def test_verdict_comes_first(page):
     assert "and 2 more" in top
     assert "Accuracy 70.0% 40.0 to 89.0%" in top
     assert "Lowest recall 50.0% <b>rose</b>" in top
-    assert "Against the live model −20.0 points; 1 fixed, 3 broken" in top
+    assert "Against the baseline −20.0 points; 1 fixed, 3 broken" in top
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""What a user is told of a fault that is no SlimWorksError."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from slimworks.components.errors import DataError
+from slimworks.pipeline.launcher import describe_fault
+
+
+def _raised(fault: Exception, during: Exception | None = None) -> Exception:
+    """The fault as Beam raises it: while another one is handled, without `from`."""
+    try:
+        try:
+            if during is not None:
+                raise during
+        except Exception:
+            raise fault  # noqa: B904
+        raise fault
+    except Exception as caught:
+        return caught
+
+
+def test_an_error_for_users_is_found_below_beams_own() -> None:
+    fault = _raised(RuntimeError("[while running Check]"), DataError("a.jpg is bad.", "Mend it."))
+    described = describe_fault(fault)
+    assert (described["cause"], described["fix"]) == ("a.jpg is bad.", "Mend it.")
+    assert described["exit_code"] == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "Make room, then run again: finished steps are kept."),
+        (errno.EACCES, "Change the permission, or give another --root, and run again."),
+        (errno.EROFS, "Change the permission, or give another --root, and run again."),
+        (errno.EMFILE, "Raise the limit of open files (ulimit -n 4096), then run again."),
+    ],
+)
+def test_what_the_machine_lacks_is_named_with_its_fix(number: int, advice: str) -> None:
+    lack = OSError(number, "it is so", "/runs/file")
+    for fault in (lack, _raised(RuntimeError("[while running Write]"), lack)):
+        described = describe_fault(fault)
+        assert described["cause"] == "it is so: /runs/file."
+        assert described["fix"] == advice
+        assert described["exit_code"] == 2
+
+
+def test_tensorflow_out_of_room_is_no_fault_of_ours() -> None:
+    import tensorflow as tf
+
+    described = describe_fault(tf.errors.ResourceExhaustedError(None, None, "no space left"))
+    assert described["fix"] == "Make room on the disk, or lower train.batch_size, then run again."
+    assert described["exit_code"] == 2
+
+
+def test_anything_else_is_a_fault_of_slimworks() -> None:
+    described = describe_fault(FileNotFoundError(errno.ENOENT, "No such file", "/x"))
+    assert described["exit_code"] == 1
+    assert "fault of SlimWorks" in described["fix"]
+
+
+def test_an_error_that_was_dealt_with_does_not_hide_a_later_one() -> None:
+    fault = ValueError("a bug")
+    fault.__context__ = DataError("dealt with.", "Nothing.")
+    fault.__suppress_context__ = True  # raised `from None`
+    assert describe_fault(fault)["cause"] == "ValueError: a bug"
