@@ -145,7 +145,7 @@ def accuracy_change(comparison: Comparison, config: GateConfig) -> tuple[str, Bo
 
     Worse (a significant McNemar test, or an interval below the margin) fails; better, or an
     interval that stays above the margin, passes; anything between is inconclusive. The same
-    answers everywhere are never worse, however few images there are.
+    answers everywhere are never worse.
     """
     interval, margin = comparison.interval, -config.max_accuracy_drop
     is_significant = comparison.p_value < 1 - config.confidence

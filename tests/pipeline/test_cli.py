@@ -219,6 +219,11 @@ def test_doctor_finds_this_machine_healthy_and_a_dead_server_not(tmp_path: Path)
 def test_compile_is_deterministic_and_loads(tmp_path: Path) -> None:
     from kfp import components
 
+    if sys.version_info < (3, 11):
+        result = slimworks("compile", "--data", "/x", "--output", str(tmp_path / "a.yaml"))
+        assert result.returncode == 2
+        assert "Compile with Python 3.11." in result.stderr
+        return
     for name in ("a.yaml", "b.yaml"):
         result = slimworks(
             "compile", "--data", "/workspace/photos", "--output", str(tmp_path / name),
@@ -233,3 +238,34 @@ def test_compile_is_deterministic_and_loads(tmp_path: Path) -> None:
     for executor in executors.values():
         assert executor["container"]["image"] == "registry.example/slimworks:1"
         assert "slimworks.pipeline.run_node" in executor["container"]["command"]
+
+
+def test_one_node_of_the_compiled_pipeline_runs_as_a_container_would(
+    tmp_path: Path, tiny_photos: Path
+) -> None:
+    """The command line in the YAML, as it stands, on a workspace folder."""
+    import yaml
+
+    if sys.version_info < (3, 11):
+        return
+    output = tmp_path / "pipeline.yaml"
+    result = slimworks(
+        "compile", "--data", str(tiny_photos), "--output", str(output),
+        "--set", f"kubeflow.workspace={tmp_path / 'workspace'}", "--set", "name=tiny",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    specification = next(yaml.safe_load_all(output.read_text()))
+    executors = specification["deploymentSpec"]["executors"]
+    for node in ("ingest", "statistics"):
+        container = executors[f"exec-{node}"]["container"]
+        arguments = [
+            "run-1" if argument == "{{$.inputs.parameters['run_id']}}" else argument
+            for argument in container["args"]
+        ]
+        command = [sys.executable, *container["command"][1:], *arguments]
+        ended = subprocess.run(command, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+        assert json.loads(ended.stdout.splitlines()[-1])["state"] == "ran"
+    home = tmp_path / "workspace/tiny/artifacts"
+    assert list(home.glob("ingest/examples/*/Split-train/data_tfrecord-*"))
+    assert list(home.glob("statistics/statistics/*/Split-train/FeatureStats.pb"))
