@@ -13,7 +13,6 @@ PYTHON ?= $(shell for p in python3.11 python3.10 python3 python; do \
 TAG = $(shell $(PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])')
 # Compiled modules make `import tensorflow` three times quicker; some shells forbid writing them.
 export PYTHONDONTWRITEBYTECODE :=
-export TF_CPP_MIN_LOG_LEVEL ?= 2
 SLIMWORKS_SHARED ?= ../shared
 export SLIMWORKS_SHARED
 

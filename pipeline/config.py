@@ -134,7 +134,11 @@ def _section(values: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
-    if not separator or not key.strip():
+    if separator and not all(part.strip() for part in key.split(".")):
+        raise ConfigError(
+            f"--set {override!r} names no key.", "Write it like --set train.batch_size=16."
+        )
+    if not separator:
         raise ConfigError(
             f"--set {override!r} has no '='.", "Write it like --set train.batch_size=16."
         )
@@ -161,7 +165,7 @@ def _config_error(error: pydantic.ValidationError) -> ConfigError:
         known = _known_keys(location[:-1])
         where = f"section {'.'.join(location[:-1])!r}" if location[:-1] else "the configuration"
         return ConfigError(
-            f"Unknown key {key!r}.{nearest(location[-1], known)}",
+            f"Unknown key {key!r}.{nearest(key, ['.'.join([*location[:-1], k]) for k in known])}",
             f"Keys of {where}: {', '.join(known)}.",
         )
     if first["type"] == "value_error":

@@ -160,6 +160,25 @@ _TENSORFLOW_ADVICE = {
 }
 
 
+# ML Metadata hands SQLite's words through.
+_DATABASE_FAULTS = {
+    "database or disk is full": (
+        "No space left for ML Metadata (metadata.sqlite in the run root).", _ADVICE[errno.ENOSPC],
+    ),
+    "file is not a database": (
+        "metadata.sqlite in the run root is damaged: it is no SQLite database.",
+        "Restore it from a backup, or move it away and run again: every step runs anew, and what "
+        "was pushed stays.",
+    ),
+    "database disk image is malformed": (
+        "metadata.sqlite in the run root is damaged.",
+        "Restore it from a backup, or move it away and run again: every step runs anew, and what "
+        "was pushed stays.",
+    ),
+    "No space left on device": ("No space left on the disk.", _ADVICE[errno.ENOSPC]),
+}  # fmt: skip
+
+
 def describe_fault(fault: BaseException) -> dict[str, Any]:
     """Returns cause, fix and exit code of any exception, ready for JSON."""
     error = _user_error(fault)
@@ -175,6 +194,9 @@ def describe_fault(fault: BaseException) -> dict[str, Any]:
         if name in _TENSORFLOW_ADVICE:
             fix = _TENSORFLOW_ADVICE[name]
             return {"type": name, "cause": _one_line(link), "fix": fix, "exit_code": EXIT_USAGE}
+        for text, (cause, fix) in _DATABASE_FAULTS.items():
+            if text in str(link):
+                return {"type": name, "cause": cause, "fix": fix, "exit_code": EXIT_USAGE}
     return {
         "type": type(fault).__name__,
         "cause": f"{type(fault).__name__}: {_one_line(fault)}",

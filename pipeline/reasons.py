@@ -38,9 +38,13 @@ def explain(store: Any, pipeline_name: str, run_id: str, node: str) -> tuple[str
         return "failed", execution.id, _failure(execution)
     if execution.last_known_state == metadata.CACHED:
         return "reused", execution.id, _reuse(store, execution, earlier)
-    if not earlier:
+    # A reused execution does not carry what drivers add, so compare with one that ran.
+    ran = [e for e in earlier if e.last_known_state == metadata.COMPLETE]
+    if not ran:
         return "ran", execution.id, "first run"
-    return "ran", execution.id, _difference(store, earlier[-1], execution)
+    if node == "baseline":
+        return "ran", execution.id, "looked up in every run"
+    return "ran", execution.id, _difference(store, ran[-1], execution)
 
 
 def _failure(execution: Any) -> str:
@@ -88,7 +92,7 @@ def _difference(store: Any, before: Any, now: Any) -> str:
     if not changes:
         return "asked to run again, or the earlier result is gone"
     shown = "; ".join(changes[:3])
-    return shown if len(changes) <= 3 else f"{shown}; and {len(changes) - 3} more changes"
+    return shown if len(changes) <= 3 else f"{shown}; and {len(changes) - 3} more"
 
 
 def _json_changes(old: Any, new: Any) -> list[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections import Counter
@@ -17,6 +18,11 @@ from slimworks.components.ingest.source import SourceListing, display_name, requ
 from slimworks.components.ingest.splits import split_of
 
 _SEEDS_TO_TRY = 1_000
+_NAMES_TO_SHOW = 5
+FEW_TEST_IMAGES = 30  # an accuracy of 0.9 on 30 images means 0.74 to 0.97
+_REJECTS_TO_LOG = 200  # more than anybody repairs by hand
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def require_few_rejects(
@@ -26,6 +32,11 @@ def require_few_rejects(
     fraction = len(rejected) / max(1, num_files)
     if fraction <= config.max_rejected_fraction:
         return
+    # The run stops here and its outputs with it: the log keeps what has to be repaired.
+    for file in rejected[:_REJECTS_TO_LOG]:
+        _LOGGER.warning("set aside: %s: %s", display_name(file.path), file.detail)
+    if len(rejected) > _REJECTS_TO_LOG:
+        _LOGGER.warning("set aside: %d more files", len(rejected) - _REJECTS_TO_LOG)
     counts = Counter(file.reason for file in rejected).most_common()
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
     first = rejected[0]
@@ -33,9 +44,34 @@ def require_few_rejects(
         f"{len(rejected)} of {num_files} files ({fraction:.1%}) cannot be used: {reasons}. "
         f"The first is {display_name(first.path)} ({first.detail}); "
         f"data.max_rejected_fraction is {config.max_rejected_fraction:g}.",
-        f"Repair or delete them, or accept it: "
+        f"Repair or delete them (listed above), or accept it: "
         f"--set data.max_rejected_fraction={math.ceil(fraction * 100) / 100:g}",
     )
+
+
+def weak_points(
+    images: Iterable[PlannedImage], label_map: contracts.LabelMap, class_names: Iterable[str]
+) -> list[str]:
+    """Warnings about classes that are gone or cannot be judged, for the summary."""
+    test_sizes = Counter(image.file.class_name for image in images if image.split == "test")
+    present = set(class_names)
+    warnings = [
+        f"The class {name!r} of an earlier run has no images any more; it keeps its index {index}."
+        for index, name in enumerate(label_map.class_names)
+        if name not in present
+    ]
+    untested = [name for name in label_map.class_names if name in present and not test_sizes[name]]
+    if untested:
+        names = ", ".join(repr(name) for name in untested[:_NAMES_TO_SHOW])
+        more = f" and {len(untested) - _NAMES_TO_SHOW} more" * (len(untested) > _NAMES_TO_SHOW)
+        warnings.append(f"No test image shows {names}{more}: the gate cannot judge that.")
+    num_test = sum(test_sizes.values())
+    if num_test < FEW_TEST_IMAGES:
+        warnings.append(
+            f"Only {num_test} test images: the gate will hardly be able to decide. Add photos, or "
+            "raise data.test_fraction."
+        )
+    return warnings
 
 
 def require_usable_classes(

@@ -100,13 +100,15 @@ def ingest(
         label_map = label_map.extended(listing.class_names)
         images, group_warnings = plan_images(unique, label_map, config)
         evidence.require_splits(images, config)
+        weak_points = evidence.weak_points(images, label_map, listing.class_names)
         staged = work / "examples"
         num_shards = write_all(source, images, config, work, staged, beam_pipeline_args)
         _publish(staged, outputs)
     summary = summarize(
         source, listing, label_map.class_names, images, rejected, identical,
         max_rejected_fraction=config.max_rejected_fraction, num_shards=num_shards,
-        warnings=(*listing.warnings, *group_warnings), seconds=time.monotonic() - start,
+        warnings=(*listing.warnings, *group_warnings, *weak_points),
+        seconds=time.monotonic() - start,
     )  # fmt: skip
     label_map.write(outputs.label_map)
     write_report(Path(outputs.report), summary, rejected, identical)

@@ -99,7 +99,7 @@ class Client:
             images = [image_bytes.servable(_read(path), str(path)) for path in chunk]
             try:
                 predictions.extend(self._predict(images))
-            except _RequestRefusedError:
+            except RequestRefusedError:
                 predictions.extend(self._predict_singly(chunk, images))
         return predictions
 
@@ -151,7 +151,7 @@ class Client:
         for path, image in zip(paths, images, strict=True):
             try:
                 yield from self._predict([image])
-            except _RequestRefusedError as error:
+            except RequestRefusedError as error:
                 raise DataError(
                     f"The model cannot read {path}: {error.message}",
                     "Leave the file out, or re-export it as JPEG or PNG.",
@@ -211,7 +211,7 @@ class Client:
                 "Give the gRPC port of the model server (8500 by default) as --server HOST:PORT.",
             )
         if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION):
-            return _RequestRefusedError(
+            return RequestRefusedError(
                 f"Model {self.model_name!r} at {self.address} refused the request: {details}",
                 "Check that the images open, and that the model was exported by SlimWorks.",
                 message=details,
@@ -234,7 +234,7 @@ class Client:
         )
 
 
-class _RequestRefusedError(ServingError):
+class RequestRefusedError(ServingError):
     """The model itself refused the request: an image may be to blame."""
 
     def __init__(self, cause: str, fix: str, message: str = "") -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
+import math
 from collections.abc import Sequence
 
 import tensorflow_data_validation as tfdv
-from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 from slimworks.components import contracts, files
 from slimworks.components.errors import DataError
@@ -17,12 +17,42 @@ from slimworks.components.statistics.statistics import read_statistics
 _LOGGER = logging.getLogger(__name__)
 
 
+# Largest difference of a class's share between the train split and another one: what chance does
+# to a split of n images (three standard deviations of a share are at most 1.5 / sqrt(n)), and
+# what a comparison of accuracies can live with on top.
+ALLOWED_SKEW = 0.15
+
+
+def allowed_skew(num_examples: int) -> float:
+    """Threshold of the L-infinity distance between class shares for a split of this size."""
+    return ALLOWED_SKEW + 1.5 / math.sqrt(max(num_examples, 1))
+
+
 def describe_anomalies(anomalies: anomalies_pb2.Anomalies) -> list[str]:
     """One phrase per anomaly: feature, what is wrong with it, the values."""
-    return [
-        f"{name}: {anomaly.short_description} ({anomaly.description.rstrip('. ')})"
-        for name, anomaly in sorted(anomalies.anomaly_info.items())
-    ]
+    return [_phrase(name, info) for name, info in sorted(anomalies.anomaly_info.items())]
+
+
+def _phrase(name: str, anomaly: anomalies_pb2.AnomalyInfo) -> str:
+    kinds = {reason.type for reason in anomaly.reason}
+    if anomalies_pb2.AnomalyInfo.COMPARATOR_L_INFTY_HIGH in kinds:
+        class_name = anomaly.description.rpartition(": ")[2].rstrip(". ")
+        return f"the share of the class {class_name!r} is far from that of the train split"
+    return f"{name}: {anomaly.short_description} ({anomaly.description.rstrip('. ')})"
+
+
+def _compare(
+    statistics: statistics_pb2.DatasetFeatureStatisticsList,
+    train: statistics_pb2.DatasetFeatureStatisticsList,
+    schema: schema_pb2.Schema,
+) -> anomalies_pb2.Anomalies:
+    """Holds a split against the schema, and its mix of classes against the train split's."""
+    with_skew = schema_pb2.Schema()
+    with_skew.CopyFrom(schema)
+    classes = tfdv.get_feature(with_skew, contracts.CLASS_NAME)
+    num_examples = int(statistics.datasets[0].num_examples)
+    classes.skew_comparator.infinity_norm.threshold = allowed_skew(num_examples)
+    return tfdv.validate_statistics(statistics, with_skew, serving_statistics=train)
 
 
 def validate_statistics(
@@ -37,24 +67,25 @@ def validate_statistics(
         DataError: A split does not fit the schema; all splits' anomalies are written first.
     """
     schema = read_schema(schema_dir)
+    train = read_statistics(statistics_dir, "train")
     found = {}
     for split in splits:
-        anomalies = tfdv.validate_statistics(read_statistics(statistics_dir, split), schema)
+        anomalies = _compare(read_statistics(statistics_dir, split), train, schema)
         path = contracts.split_folder(output_dir, split) / contracts.ANOMALIES_FILE
         files.write_bytes(path, anomalies.SerializeToString(deterministic=True))
         found[split] = describe_anomalies(anomalies)
     num_anomalies = sum(map(len, found.values()))
     _LOGGER.info("validation: %d anomalies in %s; %s", num_anomalies, ", ".join(splits), output_dir)
-    _require_none(found, output_dir)
+    _require_none(found)
 
 
-def _require_none(found: dict[str, list[str]], output_dir: str) -> None:
+def _require_none(found: dict[str, list[str]]) -> None:
     phrases = [f"{phrase} in the {split} split" for split in found for phrase in found[split]]
     if not phrases:
         return
     more = f"; {len(phrases) - 1} more" if len(phrases) > 1 else ""
     raise DataError(
-        f"The examples do not fit their schema: {phrases[0]}{more}.",
-        "Write them again: slimworks run --no-cache=ingest. All anomalies are in "
-        f"{os.path.join(output_dir, 'Split-*', contracts.ANOMALIES_FILE)}.",
+        f"The examples do not fit: {phrases[0]}{more}.",
+        "For shares: choose smaller groups (data.group_regex), another data.split_seed, or add "
+        "photos. For values: write the examples again: slimworks run --no-cache=ingest",
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from slimworks.components.errors import ConfigError
-from slimworks.pipeline.cli import emit, verb
+from slimworks.components.errors import EXIT_DATA, ConfigError, DataError, SlimWorksError
+from slimworks.pipeline.cli import emit, say, verb
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
 
@@ -28,7 +30,10 @@ def serve_verb(flags: tuple[str, ...]) -> int:
         return 0
     from slimworks.components.serving.server import serve
 
-    return serve(parse_flags([flag for flag in flags if flag not in ("--debug", "--json")]))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is loaded
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    parsed = parse_flags([flag for flag in flags if flag not in ("--debug", "--json")])
+    return serve(parsed, on_ready=lambda address: say(f"serving {parsed.model_name} at {address}"))
 
 
 @verb(
@@ -39,12 +44,24 @@ def serve_verb(flags: tuple[str, ...]) -> int:
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--server", default="127.0.0.1:8500", show_default=True, help="host:port of gRPC.")
 @click.option("--model-name", default="default", show_default=True, help="Served model.")
-@click.option("--top-k", default=3, show_default=True, help="Classes to print for each image.")
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Classes to print for each image.",
+)
 @click.option("--version", type=int, help="Model version; default: the newest loaded.")
 @click.option(
     "--timeout", "timeout_seconds", default=10.0, show_default=True, help="Seconds for a request."
 )
-@click.option("--batch-size", default=16, show_default=True, help="Images in a request.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Images in a request.",
+)
 def predict_verb(
     images: tuple[str, ...],
     server: str,
@@ -60,18 +77,35 @@ def predict_verb(
     from slimworks.components.serving.client import Client
 
     paths = _image_paths(images)
+    rows: list[dict[str, Any]] = []
     with Client(server, model_name, version=version, timeout_seconds=timeout_seconds) as client:
-        rows: list[dict[str, Any]] = []
         for start in range(0, len(paths), batch_size):
-            batch = paths[start : start + batch_size]
-            for path, prediction in zip(batch, client.predict_files(batch), strict=True):
-                rows.append(_row(path, prediction, top_k))
-    lines = []
-    for row in rows:
-        shown = "  ".join(f"{c['class_name']} {c['probability']:.3f}" for c in row["classes"])
-        lines.append(f"{row['file']}: {shown}{'' if row['is_known'] else '  (unknown)'}")
-    emit({"predictions": rows}, as_json, "\n".join(lines))
-    return 0
+            rows += _classify(client, paths[start : start + batch_size], top_k)
+    emit({"predictions": rows}, as_json, "\n".join(_line(row) for row in rows))
+    return EXIT_DATA if any("error" in row for row in rows) else 0
+
+
+def _classify(client: Any, paths: list[str], top_k: int) -> list[dict[str, Any]]:
+    """One row an image; an image that cannot be classified does not keep the others from it."""
+    from slimworks.components.serving.client import RequestRefusedError
+
+    try:
+        predictions = client.predict_files(paths)
+    except SlimWorksError as error:
+        if len(paths) > 1:
+            client.status()  # a server that is gone says so once, not for every image
+            return [row for path in paths for row in _classify(client, [path], top_k)]
+        if not isinstance(error, DataError | RequestRefusedError):
+            raise
+        return [{"file": paths[0], "error": error.cause, "fix": error.fix}]
+    return [_row(path, answer, top_k) for path, answer in zip(paths, predictions, strict=True)]
+
+
+def _line(row: dict[str, Any]) -> str:
+    if "error" in row:
+        return f"{row['file']}: Error: {row['error']} {row['fix']}"
+    shown = "  ".join(f"{c['class_name']} {c['probability']:.3f}" for c in row["classes"])
+    return f"{row['file']}: {shown}{'' if row['is_known'] else '  (unknown)'}"
 
 
 def _row(path: str, prediction: Any, top_k: int) -> dict[str, Any]:
@@ -95,7 +129,11 @@ def _image_paths(arguments: tuple[str, ...]) -> list[str]:
     for argument in arguments:
         path = Path(argument)
         if path.is_dir():
-            found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
+            found = [
+                p
+                for p in sorted(path.rglob("*"))
+                if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
+            ]
             if not found:
                 raise ConfigError(f"{argument} holds no image.", "Give files or another folder.")
             paths += [str(p) for p in found]

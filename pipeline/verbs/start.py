@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from slimworks.components import files
+from slimworks.components.contracts import version_folders
 from slimworks.components.errors import ConfigError
 from slimworks.pipeline.cli import emit, say, verb
 
@@ -97,6 +98,12 @@ def outcome_lines(outcome: Any) -> list[str]:
         reused = any(s["name"] == "pusher" and s["cached"] for s in outcome.steps)
         verb_text = "already pushed as" if reused else "pushed as"
         lines.append(f"{verb_text} version {outcome.version}: {outcome.pushed_to}")
+        live = max(version_folders(Path(str(outcome.pushed_to)).parent), default=None)
+        if live != outcome.version:
+            lines.append(
+                f"not live: version {live} is (slimworks history says why; "
+                f"slimworks rollback {outcome.version} serves this one again)"
+            )
     lines.append(f"report: {outcome.report or 'could not be written'}")
     lines.append(f"took {outcome.seconds:.1f} s")
     if outcome.version is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 
 from slimworks.components import contracts, files
 from slimworks.components.errors import ConfigError, DataError
+from slimworks.pipeline import tfx_import
 from slimworks.pipeline.cli import emit, verb
 
 _set_option = click.option(
@@ -22,7 +22,9 @@ _output_option = click.option("--output", required=True, metavar="DIR", help="Ne
 
 
 def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    tfx_import.prepare()
+    # force: Beam and absl put handlers of their own in place when they are imported.
+    logging.basicConfig(level=logging.ERROR, format="%(message)s", force=True)
     logging.getLogger("slimworks").setLevel(logging.INFO)
 
 
@@ -67,7 +69,7 @@ def ingest_verb(
         )
         ingest(data, outputs, config.data, contracts.LabelMap())
     summary = files.read_json(target / "report" / contracts.SUMMARY_FILE)
-    emit(summary, as_json, f"wrote {target}\n{json.dumps(summary, indent=2, ensure_ascii=False)}")
+    emit(summary, as_json, f"{summary['num_images']} images in {target}")
     return 0
 
 
@@ -86,15 +88,14 @@ def train_verb(
     """Train a network on ingested examples and export it."""
     from slimworks.components.trainer.train import TrainInputs, train
     from slimworks.components.transform.transform import TransformOutputs, transform
-    from slimworks.pipeline import tfx_import
     from slimworks.pipeline.config import load_config
     from slimworks.pipeline.dag import checkpoint_state, export_config, transform_settings
 
     config = load_config(None, overrides)
     source = _existing(examples, "label_map", "slimworks ingest")
     target = _new_output(output)
-    _log_to_stderr()
     tfx_import.load()
+    _log_to_stderr()
     settings = transform_settings(config)
     # Beside the output, by what goes in: a killed training goes on from its checkpoint, and
     # another one never does.
@@ -126,7 +127,12 @@ def train_verb(
             export_config(config),
         )
     shutil.rmtree(work)
-    emit(facts, as_json, f"wrote {target}\n{json.dumps(facts, indent=2, ensure_ascii=False)}")
+    emit(
+        facts,
+        as_json,
+        f"{facts['net']}: best eval accuracy {facts['best_eval_accuracy']:.4f} at step "
+        f"{facts['best_step']} of {facts['num_steps']}; wrote {target}",
+    )
     return 0
 
 
@@ -145,15 +151,14 @@ def evaluate_verb(
 ) -> int:
     """Evaluate a trained model: one prediction for each image, metrics with intervals."""
     from slimworks.components.evaluator.evaluate import evaluate
-    from slimworks.pipeline import tfx_import
     from slimworks.pipeline.config import load_config
 
     config = load_config(None, overrides)
     model_folder = _existing(model, contracts.SAVED_MODEL_FOLDER, "slimworks train")
     source = _existing(examples, "label_map", "slimworks ingest")
     target = _new_output(output)
-    _log_to_stderr()
     tfx_import.load()
+    _log_to_stderr()
     with files.new_folder(target) as folder:
         metrics = evaluate(
             str(model_folder),
@@ -204,5 +209,6 @@ def push_verb(model: str, base_path: str, keep: int, as_json: bool, debug: bool)
     facts: dict[str, Any] = {"verdict": None, "reason": "pushed by hand: slimworks push"}
     published = publish(str(folder), base_path, facts=facts, keep_versions=keep)
     value = {"version": published.version, "pushed_to": str(published.path)}
-    emit(value, as_json, f"pushed as version {published.version}: {published.path}")
+    done = "live already as" if published.already_live else "pushed as"
+    emit(value, as_json, f"{done} version {published.version}: {published.path}")
     return 0

@@ -114,7 +114,7 @@ def test_unknown_network_and_key_and_step(tmp_path: Path, tiny_photos: Path) -> 
     assert "mobilenet_v1_025" in result.stderr
     result = slimworks(*run, "--set", "train.epoch=1")
     assert result.returncode == 2
-    assert "Did you mean 'epochs'?" in result.stderr
+    assert "Did you mean 'train.epochs'?" in result.stderr
     result = slimworks(*run, "--until", "traner")
     assert result.returncode == 2
     assert "--until 'traner' is no step. Did you mean 'trainer'?" in result.stderr

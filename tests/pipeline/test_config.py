@@ -32,7 +32,7 @@ def test_set_wins_over_the_file_and_data_over_both(tmp_path: Path) -> None:
 
 def test_unknown_key_suggests_the_nearest_and_lists_the_section() -> None:
     error = _error("train.lerning_rate=0.1")
-    assert error.cause == "Unknown key 'train.lerning_rate'. Did you mean 'learning_rate'?"
+    assert error.cause == "Unknown key 'train.lerning_rate'. Did you mean 'train.learning_rate'?"
     assert error.fix.startswith("Keys of section 'train': adadelta_rho")
 
 
@@ -43,7 +43,7 @@ def test_unknown_section_suggests_the_nearest() -> None:
 
 
 def test_unknown_key_of_a_nested_section() -> None:
-    assert "Did you mean 'flip'" in _error("train.augmentation.flipp=true").cause
+    assert "Did you mean 'train.augmentation.flip'" in _error("train.augmentation.flipp=true").cause
 
 
 def test_wrong_type_names_the_value_and_the_rule() -> None:
@@ -70,6 +70,11 @@ def test_set_without_equals_says_how() -> None:
     error = _error("train.epochs")
     assert error.cause == "--set 'train.epochs' has no '='."
     assert error.fix == "Write it like --set train.batch_size=16."
+
+
+@pytest.mark.parametrize("override", ["=5", "train.=5", ".epochs=5"])
+def test_set_without_a_key_says_how(override: str) -> None:
+    assert _error(override).cause == f"--set {override!r} names no key."
 
 
 def test_set_with_broken_yaml_says_so() -> None:

@@ -56,6 +56,21 @@ def test_tensorflow_out_of_room_is_no_fault_of_ours() -> None:
     assert described["exit_code"] == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("mysql_query failed: database or disk is full query: INSERT", "No space left for ML"),
+        ("file is not a database", "metadata.sqlite in the run root is damaged"),
+        ("OSError: [Errno 28] No space left on device [while running 'Write']", "No space left"),
+    ],
+)
+def test_faults_that_come_as_text_are_named(text: str, cause: str) -> None:
+    described = describe_fault(RuntimeError(text))
+    assert cause in described["cause"]
+    assert "run again" in described["fix"]
+    assert described["exit_code"] == 2
+
+
 def test_anything_else_is_a_fault_of_slimworks() -> None:
     described = describe_fault(FileNotFoundError(errno.ENOENT, "No such file", "/x"))
     assert described["exit_code"] == 1

@@ -14,6 +14,7 @@ from photo_samples import write_tiny_photos
 from pipeline_runs import SETTINGS, run
 
 from slimworks.components import contracts
+from slimworks.components.ingest.splits import split_of
 from slimworks.components.serving.client import Client
 from slimworks.components.serving.process import ServerProcess
 
@@ -125,6 +126,27 @@ def test_deleted_version_is_pushed_again(root: Path, tmp_path: Path) -> None:
     assert not _steps(outcome)["pusher"]["cached"]
     assert Path(outcome["pushed_to"]).is_dir()
     assert _steps(outcome)["trainer"]["cached"]
+
+
+def test_a_class_that_is_missing_from_a_split_stops_the_run_before_training(
+    tmp_path: Path,
+) -> None:
+    """One patient, one slide, one class: the groups leave nothing of it to evaluate."""
+    photos = write_tiny_photos(tmp_path / "photos", num_per_class=150)
+    seed = next(s for s in range(99) if split_of("left", 0.15, 0.15, s) == "train")
+    code, outcome, stderr = run(
+        photos, tmp_path / "runs",
+        "--set", "data.group_regex=left|[^/]+$", "--set", f"data.split_seed={seed}",
+    )  # fmt: skip
+    assert code == 3
+    error = outcome["error"]
+    assert error["cause"].startswith(
+        "The examples do not fit: the share of the class 'left' is far from that of the train "
+        "split in the eval split"
+    )
+    assert "data.group_regex" in error["fix"]
+    assert "trainer" not in _steps(outcome)
+    assert "No test image shows 'left': the gate cannot judge that." in stderr
 
 
 @pytest.mark.slow
