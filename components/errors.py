@@ -67,7 +67,13 @@ ERRORS: dict[str, type[SlimWorksError]] = {
 }
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns " Did you mean X?" for the known name closest to `name`, or an empty string."""
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Returns " Did you mean X?" for the known name closest to `name`, or an empty string.
+
+    Args:
+        name: What was typed.
+        known: What could have been meant.
+        prefix: Put before X: the section of a key.
+    """
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean {matches[0]!r}?" if matches else ""
+    return f" Did you mean {prefix + matches[0]!r}?" if matches else ""

@@ -165,7 +165,7 @@ def _config_error(error: pydantic.ValidationError) -> ConfigError:
         known = _known_keys(location[:-1])
         where = f"section {'.'.join(location[:-1])!r}" if location[:-1] else "the configuration"
         return ConfigError(
-            f"Unknown key {key!r}.{nearest(key, ['.'.join([*location[:-1], k]) for k in known])}",
+            f"Unknown key {key!r}.{nearest(location[-1], known, prefix=key[: -len(location[-1])])}",
             f"Keys of {where}: {', '.join(known)}.",
         )
     if first["type"] == "value_error":

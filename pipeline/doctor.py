@@ -70,7 +70,9 @@ def _package(name: str, prefix: str) -> Check:
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Check(name, False, "not installed", "Run `make setup`, or pip install slimworks.")
+        return Check(
+            name, False, "not installed", "Run `make setup`, or pip install slimworks[pipeline]."
+        )
     return Check(
         name, version.startswith(prefix), version, f"Install {name} {prefix}x: make setup."
     )

@@ -147,7 +147,7 @@ def _check_batch(
     if num_outputs != num_classes:
         raise DataError(
             f"The model puts out {num_outputs} classes, its model.json names {num_classes}.",
-            "Export the model again with `slimworks export`.",
+            "Train the model again: slimworks train, or slimworks run --no-cache=trainer.",
         )
     if len(class_index) and not 0 <= class_index.min() <= class_index.max() < num_label_map_classes:
         raise DataError(

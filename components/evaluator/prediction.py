@@ -85,14 +85,14 @@ def load_model(saved_model_dir: str | os.PathLike[str]) -> Model:
     if not (Path(saved_model_dir) / "saved_model.pb").is_file():
         raise DataError(
             f"{saved_model_dir} holds no SavedModel.",
-            "Give a model folder written by `slimworks train` or `slimworks export`.",
+            "Give a model folder written by `slimworks train`.",
         )
     loaded = tf.saved_model.load(str(saved_model_dir))
     if contracts.SIGNATURE_EVALUATE not in loaded.signatures:
         raise DataError(
             f"{saved_model_dir} has no signature {contracts.SIGNATURE_EVALUATE!r} "
             f"(it has: {', '.join(sorted(loaded.signatures)) or 'none'}).",
-            "Export the model again with `slimworks export`.",
+            "Train the model again: slimworks train, or slimworks run --no-cache=trainer.",
         )
 
     def run(images: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
@@ -154,7 +154,7 @@ def _predict(
             raise DataError(
                 f"Output {name} of {saved_model_dir} has shape {list(value.shape)} for "
                 f"{len(batch)} images, expected [N, C].",
-                "Export the model again with `slimworks export`.",
+                "Train the model again: slimworks train, or slimworks run --no-cache=trainer.",
             )
     columns = [
         _texts(batch, contracts.IMAGE_ID),

@@ -77,7 +77,9 @@ class DataConfig(Settings):
         try:
             re.compile(value or "")
         except re.error as error:
-            raise ValueError(f"{value!r} is not a regular expression: {error}") from None
+            raise ValueError(
+                f"data.group_regex {value!r} is not a regular expression: {error}."
+            ) from None
         return value
 
     @pydantic.model_validator(mode="after")
@@ -85,6 +87,7 @@ class DataConfig(Settings):
         taken = self.eval_fraction + self.test_fraction
         if taken > 0.8:
             raise ValueError(
-                f"eval_fraction + test_fraction is {taken:g}, which leaves less than 0.2 to train"
+                f"data.eval_fraction + data.test_fraction is {taken:g}, which leaves less than 0.2 "
+                "to train."
             )
         return self

@@ -100,7 +100,9 @@ def _scan(folder: str) -> list[os.DirEntry[str]]:
     except OSError as error:
         raise DataError(
             f"{display_name(folder)} cannot be read: {error.strerror}.",
-            f"Make it readable: chmod u+rx '{display_name(folder)}'",
+            f"Make it readable: chmod u+rx '{display_name(folder)}'"
+            if isinstance(error, PermissionError)
+            else "Check the disk or the network share that it is on, then run again.",
         ) from error
     return sorted(kept, key=lambda entry: os.fsencode(entry.name))
 

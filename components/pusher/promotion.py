@@ -78,7 +78,8 @@ def _check_not_rolled_back(digest: str, base_path: str) -> None:
     raise ConfigError(
         f"This very model was version {left.from_version} of {base_path} until it was rolled "
         f"back on {when} ({left.reason or 'no reason given'}): a run does not undo that.",
-        f"Train on other data or settings, or type: slimworks rollback {left.from_version}",
+        f"Train on other data or settings, or type: "
+        f"slimworks rollback {left.from_version} --base-path {base_path}",
     )
 
 

@@ -63,7 +63,7 @@ def predictions(
         raise ServingError(
             f"Model {model_name!r} answered {lengths} values of {', '.join(OUTPUTS)} "
             f"for {num_images} images.",
-            "Export the model again with this SlimWorks.",
+            "Train the model again with this SlimWorks.",
         )
     version = response.model_spec.version.value
     return [

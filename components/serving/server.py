@@ -230,5 +230,5 @@ def _port_is_taken(flags: ServerFlags) -> ServingError:
     address = _tcp_address(flags.host, flags.port)
     return ServingError(
         f"Cannot listen on {address}: the port is in use or the address is not of this machine.",
-        f"Stop the other server, or choose another port: --port={flags.port + 1 or 8500}.",
+        f"Stop the other server, or choose another port: --port={flags.port % 65_535 + 1}.",
     )

@@ -30,15 +30,18 @@ def allowed_skew(num_examples: int) -> float:
 
 def describe_anomalies(anomalies: anomalies_pb2.Anomalies) -> list[str]:
     """One phrase per anomaly: feature, what is wrong with it, the values."""
-    return [_phrase(name, info) for name, info in sorted(anomalies.anomaly_info.items())]
+    return [
+        _phrase(name, reason)
+        for name, info in sorted(anomalies.anomaly_info.items())
+        for reason in info.reason
+    ]
 
 
-def _phrase(name: str, anomaly: anomalies_pb2.AnomalyInfo) -> str:
-    kinds = {reason.type for reason in anomaly.reason}
-    if anomalies_pb2.AnomalyInfo.COMPARATOR_L_INFTY_HIGH in kinds:
-        class_name = anomaly.description.rpartition(": ")[2].rstrip(". ")
+def _phrase(name: str, reason: anomalies_pb2.AnomalyInfo.Reason) -> str:
+    if reason.type == anomalies_pb2.AnomalyInfo.COMPARATOR_L_INFTY_HIGH:
+        class_name = reason.description.rpartition(": ")[2].rstrip(". ")
         return f"the share of the class {class_name!r} is far from that of the train split"
-    return f"{name}: {anomaly.short_description} ({anomaly.description.rstrip('. ')})"
+    return f"{name}: {reason.short_description} ({reason.description.rstrip('. ')})"
 
 
 def _compare(

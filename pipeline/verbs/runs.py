@@ -41,11 +41,10 @@ def _find_run(root: str, run_id: str | None) -> tuple[Path, dict[str, Any]]:
     matches = [item for item in runs if item[0].name.startswith(run_id)]
     if len(matches) != 1:
         names = [folder.name for folder, _ in runs]
-        what = "several runs" if matches else "no run"
-        raise ConfigError(
-            f"{run_id!r} names {what} below {root}.{nearest(run_id, names)}",
-            "List them: slimworks runs.",
-        )
+        what = f"no run below {root}.{nearest(run_id, names)}"
+        if matches:
+            what = f"several runs below {root}."
+        raise ConfigError(f"{run_id!r} names {what}", f"List them: slimworks runs --root {root}")
     return matches[0]
 
 
@@ -117,7 +116,8 @@ def report_verb(
     path = folder / "report.html"
     if not path.is_file():
         raise ConfigError(
-            f"Run {record['run_id']} ({_state(record)}) has no report.", "Run the pipeline again."
+            f"Run {record['run_id']} ({_state(record)}) has no report.",
+            "Wait until it ends." if _state(record) == "running" else "Run the pipeline again.",
         )
     if open_browser:
         webbrowser.open(path.resolve().as_uri())

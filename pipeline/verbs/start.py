@@ -102,7 +102,8 @@ def outcome_lines(outcome: Any) -> list[str]:
         if live != outcome.version:
             lines.append(
                 f"not live: version {live} is (slimworks history says why; "
-                f"slimworks rollback {outcome.version} serves this one again)"
+                f"slimworks rollback {outcome.version} --base-path "
+                f"{shlex.quote(str(Path(str(outcome.pushed_to)).parent))} serves this one again)"
             )
     lines.append(f"report: {outcome.report or 'could not be written'}")
     lines.append(f"took {outcome.seconds:.1f} s")

@@ -31,7 +31,9 @@ def _log_to_stderr() -> None:
 def _new_output(output: str) -> Path:
     """Checks --output; an empty folder makes room for the finished one."""
     path = Path(output).resolve()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{output} is a file.", "Give a new folder to --output.")
+    if path.exists() and any(path.iterdir()):
         raise ConfigError(f"{output} exists and is not empty.", "Give a new folder to --output.")
     if path.exists():
         path.rmdir()

@@ -182,7 +182,7 @@ def test_answer_of_another_size() -> None:
     assert refusal(ServingError, answers.predictions, response, 2, "m") == (
         "Model 'm' answered [3, 3, 3, 3] values of classes, probabilities, class_index, is_known "
         "for 2 images.",
-        "Export the model again with this SlimWorks.",
+        "Train the model again with this SlimWorks.",
     )
 
 
