@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import pydantic
@@ -13,6 +14,8 @@ from slimworks.components.settings import Settings
 
 Optimizer = Literal["adadelta", "adagrad", "adam", "ftrl", "momentum", "rmsprop", "sgd"]
 DecayType = Literal["fixed", "exponential", "polynomial", "cosine"]
+
+DEFAULT_EPOCHS, MAX_EPOCHS, DEFAULT_STEPS = 20, 60, 200
 
 
 class ModelConfig(Settings):
@@ -67,7 +70,14 @@ class TrainConfig(Settings):
     trainable_scopes: list[str] | None = Field(
         None, description="Scopes to train (regular expressions from the start); null: all."
     )
-    epochs: float = Field(20, gt=0, description="Passes over the train split.")
+    # 20 passes are enough for some hundred photos; of fewer photos they are too few steps for the
+    # head to settle, so small sets are passed more often.
+    epochs: float | None = Field(
+        None,
+        gt=0,
+        description="Passes over the train split; null: 20, or as many as make 200 steps, at most "
+        "60.",
+    )
     max_number_of_steps: int | None = Field(
         None, ge=1, description="Steps to train; overrides epochs."
     )
@@ -119,6 +129,15 @@ class TrainConfig(Settings):
     save_interval_secs: float = Field(
         30.0, ge=0, description="Least seconds between checkpoints; one is written at the end too."
     )
+
+    def num_steps(self, steps_per_epoch: int) -> int:
+        """Steps to train: `max_number_of_steps`, or those of `epochs`."""
+        if self.max_number_of_steps is not None:
+            return self.max_number_of_steps
+        if self.epochs is not None:
+            return math.ceil(self.epochs * steps_per_epoch)
+        most = MAX_EPOCHS * steps_per_epoch
+        return max(DEFAULT_EPOCHS * steps_per_epoch, min(DEFAULT_STEPS, most))
 
     @property
     def resolved_learning_rate(self) -> float:

@@ -40,8 +40,7 @@ class Plan:
         """Plans the steps; a set smaller than a batch is one batch."""
         batch_size = min(config.batch_size, num_train)
         steps_per_epoch = max(num_train // batch_size, 1)
-        num_steps = config.max_number_of_steps or math.ceil(config.epochs * steps_per_epoch)
-        return cls(num_train, batch_size, steps_per_epoch, num_steps)
+        return cls(num_train, batch_size, steps_per_epoch, config.num_steps(steps_per_epoch))
 
 
 @dataclasses.dataclass

@@ -52,6 +52,18 @@ def test_batch_norm_decay_is_shortened_for_short_runs_only() -> None:
     assert batch_norm_decay(TrainConfig(batch_norm_decay=0.5), 0.9997, 60) == 0.5
 
 
+@pytest.mark.parametrize(
+    ("steps_per_epoch", "num_steps"), [(1, 60), (4, 200), (10, 200), (20, 400), (100, 2_000)]
+)
+def test_small_sets_are_passed_more_often(steps_per_epoch: int, num_steps: int) -> None:
+    assert TrainConfig().num_steps(steps_per_epoch) == num_steps
+
+
+def test_number_of_steps_wins_over_epochs_and_epochs_over_the_default() -> None:
+    assert TrainConfig(epochs=1.5).num_steps(10) == 15
+    assert TrainConfig(epochs=1.5, max_number_of_steps=7).num_steps(10) == 7
+
+
 def test_default_rate_is_lower_from_a_checkpoint() -> None:
     assert TrainConfig().resolved_learning_rate == 0.05
     assert TrainConfig(checkpoint_path="x.ckpt").resolved_learning_rate == 0.01
