@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import interrupting
 import psutil
 import pytest
 from pipeline_runs import SETTINGS, run
@@ -34,7 +35,7 @@ class Running:
         command += ["--root", str(root)]
         for setting in LONG:
             command += ["--set", setting]
-        self.process = subprocess.Popen(
+        self.process = interrupting.start(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
         )
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import interrupting
 import pytest
 from refusals import refusal, slimworks, told
 
@@ -283,7 +284,7 @@ def test_command_that_is_interrupted(tmp_path: Path) -> None:
         silent.settimeout(60)
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         command = [sys.executable, "-m", "slimworks", "predict", str(image), "--server", address]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        process = interrupting.start(command, stderr=subprocess.PIPE, text=True)
         connection, _ = silent.accept()  # it is waiting for an answer now
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
