@@ -36,7 +36,6 @@ def run_nodes(
     ir: pipeline_pb2.Pipeline,
     metadata_path: Path,
     log_folder: Path,
-    on_start: Callable[[str], None],
     on_end: Callable[[launcher.NodeResult], None],
 ) -> list[launcher.NodeResult]:
     """Runs every node whose upstream nodes succeeded, in topological order.
@@ -45,7 +44,6 @@ def run_nodes(
         ir: Compiled pipeline with the run id bound.
         metadata_path: SQLite file of ML Metadata.
         log_folder: One `<node>.log` each.
-        on_start: Called with a node's name when it starts.
         on_end: Called with each result.
 
     Returns:
@@ -64,7 +62,6 @@ def run_nodes(
                 if len(running) >= MAX_PARALLEL_NODES:
                     break
                 del waiting[name]
-                on_start(name)
                 running[name] = _Child(ir, name, metadata_path, log_folder / f"{name}.log")
             for name in _wait_any(running):
                 result = running.pop(name).result()

@@ -150,8 +150,7 @@ def _run(config: PipelineConfig, options: RunOptions, paths: PipelinePaths) -> R
     files.write_text(run_folder / "config.yaml", to_yaml(config))
     record: dict[str, Any] = {"run_id": run_id, "name": paths.name, "state": "running", "steps": []}
     files.write_json(run_folder / "run.json", record)
-    progress = _Progress(run_id)
-    progress.line(f"run {run_id} of {paths.name}: {config.data.source} -> {paths.home}")
+    say(f"run {run_id} of {paths.name}: {config.data.source} -> {paths.home}")
     tfx_import.load()
     from slimworks.pipeline import local_runner
     from slimworks.pipeline.metadata import SqliteMetadata, abandon_unfinished
@@ -164,10 +163,10 @@ def _run(config: PipelineConfig, options: RunOptions, paths: PipelinePaths) -> R
 
     def on_end(result: launcher.NodeResult) -> None:
         results.append(result)
-        progress.end(result)
+        _say_result(result)
 
     try:
-        local_runner.run_nodes(ir, paths.metadata, run_folder / "logs", progress.start, on_end)
+        local_runner.run_nodes(ir, paths.metadata, run_folder / "logs", on_end)
     except KeyboardInterrupt:
         steps = [result.to_json() for result in results]
         record.update(state="interrupted", steps=steps)
@@ -276,19 +275,7 @@ def _exit_code(error: dict[str, Any] | None, decision: dict[str, Any] | None) ->
     return EXIT_REFUSED
 
 
-class _Progress:
-    """One line for each step on stderr."""
-
-    def __init__(self, run_id: str) -> None:
-        self.run_id = run_id
-
-    def line(self, text: str) -> None:
-        say(text)
-
-    def start(self, node: str) -> None:
-        _log.debug("%s starts", node)
-
-    def end(self, result: launcher.NodeResult) -> None:
-        if result.name == "baseline" and result.state != launcher.FAILED:
-            return
-        self.line(f"{result.name:<11} {result.state:<8}{result.seconds:7.1f} s  {result.reason}")
+def _say_result(result: launcher.NodeResult) -> None:
+    """One line for a step on stderr; the baseline's look-up is part of the evaluation."""
+    if result.name != "baseline" or result.state == launcher.FAILED:
+        say(f"{result.name:<11} {result.state:<8}{result.seconds:7.1f} s  {result.reason}")
