@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE :=
 SLIMWORKS_SHARED ?= ../shared
 export SLIMWORKS_SHARED
 
-.PHONY: help setup demo test test-all test-slow check format bench compile lock protos clean
+.PHONY: help setup demo test test-all test-slow check format bench docs measure-networks compile lock protos clean
 
 help:  ## This list
 	@echo "SlimWorks: labelled photos in, a gated model behind TensorFlow Serving out."
@@ -65,13 +65,20 @@ format: setup  ## Format and fix what can be fixed
 bench: setup  ## Benchmarks, one JSON line each
 	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
+docs: setup  ## Generated pages: docs/networks.md
+	$(BIN)/python -m slimworks.components.nets.page docs/networks.json docs/networks.md
+
+measure-networks: setup  ## Measure every network on this CPU again (half an hour), then the page
+	$(BIN)/python benchmarks/networks.py --all --output docs/networks.json
+	$(MAKE) docs
+
 compile: setup  ## The demo's pipeline as Kubeflow Pipelines YAML
 	$(BIN)/slimworks compile --data /workspace/digits --output build/pipeline.kfp.yaml
 
 lock:  ## Resolve the locks again (needs uv)
 	for v in 3.10 3.11; do t=py$${v/./}; \
 	  uv pip compile --quiet --no-header --upgrade --python-version $$v --generate-hashes --extra pipeline pyproject.toml -o requirements-$$t.lock; \
-	  uv pip compile --quiet --no-header --upgrade --python-version $$v --generate-hashes --extra pipeline --extra dev pyproject.toml -o requirements-dev-$$t.lock; done
+	  uv pip compile --quiet --no-header --upgrade --python-version $$v --generate-hashes --extra pipeline --extra onnx --extra tflite --extra dev pyproject.toml -o requirements-dev-$$t.lock; done
 	echo uv | uv pip compile --quiet --no-header --upgrade --generate-hashes - -o requirements-setup.lock
 
 clean:  ## Remove what was built, but not runs

@@ -21,21 +21,23 @@ class SlimWorksError(Exception):
     Attributes:
         cause: What is wrong, with the value or file that is wrong.
         fix: What to do or to type.
+        details: Lines that show more, such as a table; empty for most errors.
         exit_code: Process exit code that the command line ends with.
     """
 
     exit_code = EXIT_CRASH
 
-    def __init__(self, cause: str, fix: str) -> None:
+    def __init__(self, cause: str, fix: str, details: str = "") -> None:
         super().__init__(cause)
         self.cause = cause
         self.fix = fix
+        self.details = details
 
     def __str__(self) -> str:
         return f"{self.cause} {self.fix}"
 
-    def __reduce__(self) -> tuple[type[SlimWorksError], tuple[str, str]]:
-        return type(self), (self.cause, self.fix)
+    def __reduce__(self) -> tuple[type[SlimWorksError], tuple[str, str, str]]:
+        return type(self), (self.cause, self.fix, self.details)
 
 
 class ConfigError(SlimWorksError):

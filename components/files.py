@@ -15,6 +15,12 @@ from typing import Any
 _BLOCK_BYTES = 1 << 20
 
 
+def fsync_file(path: str | os.PathLike[str]) -> None:
+    """Makes a file's content durable."""
+    with open(path, "rb") as stream:
+        os.fsync(stream.fileno())
+
+
 def fsync_folder(folder: str | os.PathLike[str]) -> None:
     """Makes the folder's own entries (names of new or renamed files) durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -28,8 +34,7 @@ def fsync_tree(folder: str | os.PathLike[str]) -> None:
     """Makes every file below `folder`, and every folder's entries, durable."""
     for parent, _, names in os.walk(folder):
         for name in names:
-            with open(os.path.join(parent, name), "rb") as stream:
-                os.fsync(stream.fileno())
+            fsync_file(os.path.join(parent, name))
         fsync_folder(parent)
 
 

@@ -23,7 +23,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "ingest": ("steps", "Check photos and write split TFRecords."),
     "train": ("steps", "Train a network on ingested examples."),
     "evaluate": ("steps", "Evaluate a trained model on the test split."),
-    "export": ("steps", "Write a trained model's SavedModel to a folder."),
+    "export": ("exports", "Write a SavedModel, TensorFlow Lite or ONNX model of a checkpoint."),
+    "freeze": ("exports", "Write a checkpoint's frozen graph under TF-Slim's names."),
     "push": ("steps", "Publish a model as the next version of a serving folder."),
     "compile": ("start", "Write the pipeline as Kubeflow Pipelines YAML."),
     "runs": ("runs", "List runs with verdict and accuracy."),
@@ -123,11 +124,15 @@ def say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _fail(cause: str, fix: str, exit_code: int, as_json: bool) -> NoReturn:
+def _fail(cause: str, fix: str, exit_code: int, as_json: bool, details: str = "") -> NoReturn:
     if as_json:
-        error = {"cause": cause, "fix": fix, "exit_code": exit_code}
+        error: dict[str, Any] = {"cause": cause, "fix": fix, "exit_code": exit_code}
+        if details:
+            error["details"] = details.splitlines()
         click.echo(json.dumps({"error": error}, ensure_ascii=False))
     say(f"Error: {cause}")
+    if details:
+        say(details)
     say(f"Fix:   {fix}")
     _exit(exit_code)
 
@@ -150,7 +155,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except SlimWorksError as error:
         if debug:
             traceback.print_exc()
-        _fail(error.cause, error.fix, error.exit_code, as_json)
+        _fail(error.cause, error.fix, error.exit_code, as_json, error.details)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "slimworks"
@@ -165,4 +170,4 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         from slimworks.pipeline.launcher import describe_fault
 
         fault = describe_fault(error)
-        _fail(fault["cause"], fault["fix"], fault["exit_code"], as_json)
+        _fail(fault["cause"], fault["fix"], fault["exit_code"], as_json, fault.get("details", ""))

@@ -12,7 +12,7 @@ import errno
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,11 +180,16 @@ _DATABASE_FAULTS = {
 
 
 def describe_fault(fault: BaseException) -> dict[str, Any]:
-    """Returns cause, fix and exit code of any exception, ready for JSON."""
+    """Returns cause, fix, exit code and details (where there are) of an exception, for JSON."""
     error = _user_error(fault)
     if error is not None:
-        name, cause, fix = type(error).__name__, error.cause, error.fix
-        return {"type": name, "cause": cause, "fix": fix, "exit_code": error.exit_code}
+        described: dict[str, Any] = {
+            "type": type(error).__name__,
+            "cause": error.cause,
+            "fix": error.fix,
+            "exit_code": error.exit_code,
+        }
+        return {**described, "details": error.details} if error.details else described
     for link in _chain(fault):
         name = type(link).__name__
         if isinstance(link, OSError) and link.errno in _ADVICE:
@@ -203,6 +208,12 @@ def describe_fault(fault: BaseException) -> dict[str, Any]:
         "fix": "This looks like a fault of SlimWorks: report it with the node's log.",
         "exit_code": EXIT_CRASH,
     }
+
+
+def error_lines(error: Mapping[str, Any]) -> list[str]:
+    """Returns the lines that a terminal shows of a described fault."""
+    details = error.get("details", "").splitlines()
+    return [f"Error: {error['cause']}", *details, f"Fix:   {error['fix']}"]
 
 
 def _one_line(fault: BaseException) -> str:

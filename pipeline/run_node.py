@@ -59,7 +59,7 @@ def main() -> None:
     result = launcher.launch_node(ir, arguments.node, SqliteMetadata(arguments.metadata))
     print(json.dumps(result.to_json(), ensure_ascii=False))  # noqa: T201  # this command's output
     if result.error is not None:
-        print(f"Error: {result.error['cause']}\nFix:   {result.error['fix']}", file=sys.stderr)  # noqa: T201
+        print("\n".join(launcher.error_lines(result.error)), file=sys.stderr)  # noqa: T201
     sys.stdout.flush()
     sys.stderr.flush()
     # s3:// through tensorflow-io aborts in its destructors; nothing is left to clean up.

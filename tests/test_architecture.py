@@ -15,21 +15,23 @@ ROOT = Path(__file__).parents[1]
 FOUNDATION = {"artifacts", "contracts", "errors", "files", "settings"}
 
 # folder below components/ -> folders below components/ that it may import.
-# Libraries (no component.py): examples, preprocessing, nets, checkpoints, report, serving.
+# Libraries (no component.py): examples, preprocessing, nets, checkpoints, export, report, serving.
 MAY_IMPORT: dict[str, set[str]] = {
     "checkpoints": {"nets"},
     "evaluator": {"examples"},
     "examples": set(),
+    "export": {"checkpoints", "nets", "preprocessing"},
     "gate": set(),
     "ingest": {"examples"},
     "nets": set(),
-    "preprocessing": set(),
+    "preprocessing": {"nets"},  # preprocessing_factory: by the name of a network
     "pusher": set(),
     "replay": {"examples", "serving"},
     "report": {"examples"},
     "serving": {"examples"},
     "statistics": {"examples"},
-    "trainer": {"checkpoints", "nets", "preprocessing", "transform"},  # transform.attach: the graph
+    # transform.attach: the graph
+    "trainer": {"checkpoints", "export", "nets", "preprocessing", "transform"},
     "transform": {"preprocessing"},
 }
 HEAVY = ("tensorflow", "apache_beam", "tfx", "kfp", "pandas", "pyarrow", "ml_metadata")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections import Counter
+import json
 from collections.abc import Mapping, Sequence
 
+from slimworks.components.checkpoints.identify import Match, Shape, identify
 from slimworks.components.errors import ConfigError
-from slimworks.components.nets.registry import REGISTRY
 
-Shape = tuple[int, ...]
-
-NUM_LISTED = 3  # variables named in a message before "+N more"
+MAX_ROWS = 10  # variables of a kind in the table before "+N more"
 MAX_SCOPES_TO_EXCLUDE = 4  # more misfits than this are another network, not a changed layer
+BACKGROUND = {1000, 1001}  # ImageNet's classes without and with one for the background
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,18 +21,22 @@ class Misfit:
     Attributes:
         checkpoint_path: As the user gave it.
         shapes: The network's shapes by variable name.
-        checkpoint_shapes: The checkpoint's shapes by name.
+        checkpoint_shapes: The checkpoint's shapes by stored name.
         missing: The network's variables that the checkpoint lacks.
+        unexpected: The checkpoint's variables that the network lacks.
         reshaped: The variables whose shapes differ, with the checkpoint's names.
         head_scopes: Prefixes of the variables that depend on the class count.
+        excluded_scopes: Prefixes that the user leaves out already.
     """
 
     checkpoint_path: str
     shapes: Mapping[str, Shape]
     checkpoint_shapes: Mapping[str, Shape]
     missing: Sequence[str]
+    unexpected: Sequence[str]
     reshaped: Mapping[str, str]
     head_scopes: Sequence[str]
+    excluded_scopes: Sequence[str] = ()
 
     @property
     def names(self) -> list[str]:
@@ -42,38 +44,103 @@ class Misfit:
         return [*self.reshaped, *self.missing]
 
     def error(self) -> ConfigError:
-        """Returns the error to raise: the variables, the likely cause, the text to type."""
+        """Returns the error to raise: counts and likely cause, the text to type, the table."""
         cause, fix = _explain(self)
-        listed = [
-            f"{name} is {list(self.shapes[name])} in the network and "
-            f"{list(self.checkpoint_shapes[stored])} in the checkpoint"
-            for name, stored in self.reshaped.items()
-        ] + [f"{name} {list(self.shapes[name])} is not in the checkpoint" for name in self.missing]
-        more = f"; +{len(listed) - NUM_LISTED} more" if len(listed) > NUM_LISTED else ""
+        counts = [
+            (len(self.reshaped), "of another shape"),
+            (len(self.missing), "missing"),
+            (len(self.unexpected), "unexpected"),
+        ]
+        found = ", ".join(f"{count} {kind}" for count, kind in counts if count)
         return ConfigError(
-            f"{self.checkpoint_path} does not fit the network: "
-            f"{'; '.join(listed[:NUM_LISTED])}{more}. {cause}",
+            f"{self.checkpoint_path} does not fit the network: {found}. {cause}",
             fix,
+            details=table(self),
         )
+
+
+def table(misfit: Misfit) -> str:
+    """Returns lines that list, for each kind of misfit, up to MAX_ROWS variables and shapes."""
+    shape_of = {
+        name: f"{_text(misfit.shapes[name])} in the network, "
+        f"{_text(misfit.checkpoint_shapes[stored])} in the checkpoint"
+        + (f" ({stored})" if stored != name else "")
+        for name, stored in misfit.reshaped.items()
+    }
+    missing = {name: _text(misfit.shapes[name]) for name in misfit.missing}
+    unexpected = {name: _text(misfit.checkpoint_shapes.get(name, ())) for name in misfit.unexpected}
+    return "\n".join(
+        [
+            *_rows("wrong shape", shape_of),
+            *_rows("missing in the checkpoint", missing),
+            *_rows("unexpected in the checkpoint", unexpected),
+        ]
+    )
+
+
+def _rows(title: str, rows: Mapping[str, str]) -> list[str]:
+    if not rows:
+        return []
+    shown = dict(list(rows.items())[:MAX_ROWS])
+    width = max(len(name) for name in shown)
+    lines = [f"{title} ({len(rows)}):"]
+    lines += [f"  {name:<{width}}  {text}" for name, text in shown.items()]
+    return lines + ([f"  +{len(rows) - MAX_ROWS} more"] if len(rows) > MAX_ROWS else [])
+
+
+def _text(shape: Shape) -> str:
+    return "x".join(str(size) for size in shape) or "scalar"
 
 
 def _explain(misfit: Misfit) -> tuple[str, str]:
-    ours, theirs = guess_net(misfit.shapes), guess_net(misfit.checkpoint_shapes)
     in_head = [name for name in misfit.names if name.startswith(tuple(misfit.head_scopes))]
     if len(in_head) == len(misfit.names):
-        return _head_cause(misfit), exclude_fix(misfit.head_scopes)
-    if ours and theirs and ours != theirs:
-        return (
-            f"The checkpoint looks like {theirs}, the network is {ours}.",
-            f"Type `--set model.net={theirs}`, or give a checkpoint of {ours}.",
-        )
+        scopes = [*misfit.excluded_scopes, *_heads_of(misfit, in_head)]
+        return _head_cause(misfit), exclude_fix(scopes)
+    ours, theirs = identify(misfit.shapes), identify(misfit.checkpoint_shapes)
+    wanted = ours.net if ours else "this network"
+    if theirs and theirs.fits:
+        if theirs.net != wanted:
+            return _other_net(theirs, wanted)
+        if theirs.name_map:
+            return _other_names(theirs)
     scopes = sorted({name.rpartition("/")[0] for name in misfit.names})
     if len(scopes) <= MAX_SCOPES_TO_EXCLUDE:
-        return "The layers differ.", exclude_fix(sorted({*scopes, *_heads_of(misfit, in_head)}))
-    roots = ", ".join(_roots(misfit.checkpoint_shapes)[:NUM_LISTED]) or "none"
+        heads = _heads_of(misfit, in_head)
+        return "The layers differ.", exclude_fix(
+            [*misfit.excluded_scopes, *dict.fromkeys([*scopes, *heads])]
+        )
+    if theirs:
+        return (
+            f"The names are those of {theirs.net}, the shapes of no registered network: another "
+            "width or kind of input.",
+            f"Give a checkpoint of {wanted} as train.checkpoint_path.",
+        )
+    starts = sorted({name.partition("/")[0] for name in misfit.unexpected})[:3]
     return (
-        f"Most layers differ: the checkpoint's names start with {roots}.",
-        f"Give a checkpoint of {ours or 'this network'} as train.checkpoint_path.",
+        f"It is of no registered network; its names start with {', '.join(starts) or 'nothing'}.",
+        f"Give a checkpoint of {wanted} as train.checkpoint_path, or map its names: "
+        "train.checkpoint_name_map.",
+    )
+
+
+def _other_net(theirs: Match, wanted: str) -> tuple[str, str]:
+    settings = [f"--set model.net={theirs.net}"]
+    if theirs.name_map:
+        settings.append(name_map_setting(theirs.name_map))
+    return (
+        f"The checkpoint is of {theirs.net} ({theirs.num_fitting} of {theirs.num_variables} "
+        f"variables fit), the network is {wanted}.",
+        f"Type `{' '.join(settings)}`, or give a checkpoint of {wanted}.",
+    )
+
+
+def _other_names(theirs: Match) -> tuple[str, str]:
+    ((stored, wanted),) = theirs.name_map.items()
+    return (
+        f"The checkpoint is of {theirs.net}, with names that start with {stored!r} where the "
+        f"network's start with {wanted!r}.",
+        f"Type `{name_map_setting(theirs.name_map)}`.",
     )
 
 
@@ -84,7 +151,7 @@ def _heads_of(misfit: Misfit, in_head: Sequence[str]) -> list[str]:
 def _head_cause(misfit: Misfit) -> str:
     for name, stored in misfit.reshaped.items():
         ours, theirs = misfit.shapes[name][-1], misfit.checkpoint_shapes[stored][-1]
-        if {ours, theirs} == {1000, 1001}:
+        if {ours, theirs} == BACKGROUND:
             return (
                 f"The network has {ours} classes, the checkpoint {theirs}: "
                 "one of the two counts a background class."
@@ -103,35 +170,11 @@ def exclude_fix(scopes: Sequence[str]) -> str:
 
 
 def guess_net(shapes: Mapping[str, Shape]) -> str | None:
-    """Returns the registered network that variables of these names and shapes belong to.
-
-    The root of the names tells the family; its member of the nearest size is taken, which is
-    decided well even when the class count is another: widths and depths differ by far more.
-    """
-    roots = _roots(shapes)
-    if not roots:
-        return None
-    root = roots[0]
-    family = [spec for spec in REGISTRY.values() if spec.scope == root]
-    parameters = max(1, _count_parameters(shapes, root))
-    return min(
-        (spec.name for spec in family),
-        key=lambda name: abs(math.log(REGISTRY[name].parameters / parameters)),
-        default=None,
-    )
+    """Returns the name of the registered network that variables belong to, or None."""
+    match = identify(shapes)
+    return match.net if match else None
 
 
-def _roots(shapes: Mapping[str, Shape]) -> list[str]:
-    """First parts of the names, the most frequent first."""
-    counts = Counter(name.partition("/")[0] for name in shapes if "/" in name)
-    return [root for root, _ in counts.most_common()]
-
-
-def _count_parameters(shapes: Mapping[str, Shape], root: str) -> int:
-    """Trainable scalars; slots and averages, whose names continue a variable's, do not count."""
-    leaves = ("weights", "depthwise_weights", "pointwise_weights", "biases", "gamma", "beta")
-    return sum(
-        math.prod(shape)
-        for name, shape in shapes.items()
-        if name.startswith(f"{root}/") and name.rpartition("/")[2] in leaves
-    )
+def name_map_setting(name_map: Mapping[str, str]) -> str:
+    """Returns the option that sets a name map, quoted for a shell."""
+    return f"--set 'train.checkpoint_name_map={json.dumps(dict(name_map))}'"

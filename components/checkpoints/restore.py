@@ -6,22 +6,30 @@ import dataclasses
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import tensorflow as tf
 
-from slimworks.components.checkpoints import save
-from slimworks.components.checkpoints.misfit import Misfit, Shape
+from slimworks.components.checkpoints.misfit import Misfit
+from slimworks.components.checkpoints.names import (
+    AVERAGE_SUFFIX,
+    parse_name_map,
+    stored_by_variable,
+    variables_among,
+)
+from slimworks.components.checkpoints.reading import (
+    Checkpoint,
+    Shape,
+    open_checkpoint,
+    resolve,
+)
 from slimworks.components.errors import ConfigError
+
+__all__ = ["RestoreReport", "resolve", "restore"]
 
 _LOGGER = logging.getLogger(__name__)
 
 AUTO: Literal["auto"] = "auto"
-
-# What TensorFlow's reader raises for damaged files; IndexError for data that ends too early.
-_NOT_READABLE = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
-_FILE_SUFFIXES = (".index", ".meta", ".data-00000-of-00001")
-_SCALARS = ("global_step", "beta1_power", "beta2_power")  # of the training loop, not of a network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +39,7 @@ class RestoreReport:
     Attributes:
         checkpoint_path: The checkpoint that was read (a directory is resolved to its newest).
         restored: Variables that have the checkpoint's values now.
+        averaged: Those of them that have the value of their moving average.
         excluded: Variables left at their initial values because of their scope.
         missing: Variables left at their initial values because the checkpoint lacks them.
         unexpected: Names in the checkpoint that no variable asked for, without optimizer slots.
@@ -38,6 +47,7 @@ class RestoreReport:
 
     checkpoint_path: str
     restored: tuple[str, ...]
+    averaged: tuple[str, ...]
     excluded: tuple[str, ...]
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
@@ -51,6 +61,7 @@ def restore(
     head_scopes: Sequence[str] = (),
     ignore_missing_vars: bool = False,
     name_map: Mapping[str, str] | None = None,
+    prefer_averages: bool = True,
 ) -> RestoreReport:
     """Assigns a checkpoint's values to variables of the same names.
 
@@ -63,55 +74,68 @@ def restore(
             excludes "a/Logits2/biases". "auto" excludes each of `head_scopes` of which the
             checkpoint lacks a variable or has it in another shape.
         head_scopes: Prefixes of the variables that depend on the class count.
-        ignore_missing_vars: Leaves variables that the checkpoint lacks alone, with a warning.
-        name_map: Prefix in the checkpoint -> prefix of the variables, where they differ.
+        ignore_missing_vars: Leaves variables that the checkpoint lacks alone, with a warning;
+            unless it lacks all.
+        name_map: Stored name -> the variables' name, where they differ: prefixes, or regular
+            expressions marked "re:"; see `names.Pair`.
+        prefer_averages: Takes `<name>/ExponentialMovingAverage` instead of `<name>`, for each
+            variable for which the checkpoint has it.
 
     Raises:
         ConfigError: There is no checkpoint, it does not fit, or nothing is left to restore.
     """
-    prefix = resolve(checkpoint_path)
-    reader = _reader(prefix)
-    checkpoint_shapes: dict[str, Shape] = {
-        name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()
-    }
+    pairs = parse_name_map(name_map or {})
+    checkpoint = open_checkpoint(checkpoint_path)
     shapes = {name: tuple(variable.shape.as_list()) for name, variable in variables.items()}
-    stored_names = {name: _stored_name(name, name_map or {}) for name in variables}
-    fits = {n: checkpoint_shapes.get(s) == shapes[n] for n, s in stored_names.items()}
+    stored_names = variables_among(checkpoint.shapes)
+    stored = stored_by_variable(stored_names, shapes, pairs, checkpoint.prefix)
+    sources = _sources(stored, checkpoint.shapes, prefer_averages)
+    fits = {n: n in sources and checkpoint.shapes[sources[n]] == shapes[n] for n in variables}
     scopes = _scopes_to_exclude(exclude_scopes, head_scopes, fits)
     excluded = tuple(name for name in variables if name.startswith(scopes))
     if len(excluded) == len(variables):
         raise _nothing_left(scopes, checkpoint_path)
-    left_alone = set(excluded)
-    wanted = {name: stored for name, stored in stored_names.items() if name not in left_alone}
-    missing = tuple(name for name, stored in wanted.items() if stored not in checkpoint_shapes)
+    wanted = [name for name in variables if not name.startswith(scopes)]
+    missing = tuple(name for name in wanted if name not in sources)
+    known = set(stored.values())
+    unexpected = tuple(sorted(name for name in stored_names if name not in known))
+    # A checkpoint of which nothing is left is an error even then: it was not named for nothing.
+    ignore_missing = ignore_missing_vars and len(missing) < len(wanted)
     misfit = Misfit(
         checkpoint_path=str(checkpoint_path),
         shapes=shapes,
-        checkpoint_shapes=checkpoint_shapes,
-        missing=() if ignore_missing_vars else missing,
-        reshaped={n: s for n, s in wanted.items() if s in checkpoint_shapes and not fits[n]},
+        checkpoint_shapes=checkpoint.shapes,
+        missing=() if ignore_missing else missing,
+        unexpected=unexpected,
+        reshaped={n: sources[n] for n in wanted if n in sources and not fits[n]},
         head_scopes=head_scopes,
+        excluded_scopes=scopes,
     )
     if misfit.names:
         raise misfit.error()
-    restored = {name: stored for name, stored in wanted.items() if stored in checkpoint_shapes}
-    _assign(variables, restored, reader, prefix)
-    unexpected = _unexpected(checkpoint_shapes, set(stored_names.values()))
-    report = RestoreReport(prefix, tuple(restored), excluded, missing, unexpected)
-    _log(report)
+    restored = {name: sources[name] for name in wanted if name in sources}
+    _assign(variables, restored, checkpoint)
+    averaged = tuple(n for n, source in restored.items() if source.endswith(AVERAGE_SUFFIX))
+    report = RestoreReport(
+        checkpoint.prefix, tuple(restored), averaged, excluded, missing, unexpected
+    )
+    _log(report, scopes)
     return report
 
 
-def _log(report: RestoreReport) -> None:
+def _log(report: RestoreReport, scopes: Sequence[str]) -> None:
     for name in report.missing:
         _LOGGER.warning(
             "%s is not in %s: it keeps its initial value.", name, report.checkpoint_path
         )
     _LOGGER.info(
-        "Restored %d variables from %s; %d excluded, %d missing, %d unexpected.",
+        "Restored %d variables from %s, %d of them from moving averages; %d excluded (%s), "
+        "%d missing, %d unexpected.",
         len(report.restored),
         report.checkpoint_path,
+        len(report.averaged),
         len(report.excluded),
+        ", ".join(scopes) or "no scope",
         len(report.missing),
         len(report.unexpected),
     )
@@ -125,52 +149,18 @@ def _nothing_left(scopes: Sequence[str], checkpoint_path: str | os.PathLike[str]
     )
 
 
-def resolve(checkpoint_path: str | os.PathLike[str]) -> str:
-    """Returns the prefix of a checkpoint given by prefix, by one of its files, or by folder.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    path = os.fspath(checkpoint_path)
-    if tf.io.gfile.isdir(path):
-        latest = save.latest_checkpoint(path)
-        if latest is None:
-            raise ConfigError(
-                f"train.checkpoint_path is {path}, a folder without a checkpoint.",
-                "Give the folder that holds the .index file, or the path before `.index`.",
-            )
-        return latest
-    for suffix in _FILE_SUFFIXES:
-        if path.endswith(suffix) and tf.io.gfile.exists(path.removesuffix(suffix) + ".index"):
-            return path.removesuffix(suffix)
-    if tf.io.gfile.exists(f"{path}.index") or tf.io.gfile.exists(path):
-        return path
-    raise ConfigError(
-        f"train.checkpoint_path is {path}, but neither {path} nor {path}.index exists.",
-        "Give an unpacked checkpoint: the path before `.index`, a V1 file, or their folder.",
-    )
-
-
-def _reader(prefix: str) -> Any:
-    try:
-        return tf.train.load_checkpoint(prefix)
-    except _NOT_READABLE as error:
-        raise _unreadable(prefix, error) from error
-
-
-def _unreadable(prefix: str, error: Exception) -> ConfigError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ConfigError(
-        f"{prefix} is no readable TensorFlow checkpoint: {reason}",
-        "Download or copy it again, with its .index and .data files complete and unpacked.",
-    )
-
-
-def _stored_name(name: str, name_map: Mapping[str, str]) -> str:
-    for stored_prefix, prefix in name_map.items():
-        if name.startswith(prefix):
-            return stored_prefix + name.removeprefix(prefix)
-    return name
+def _sources(
+    stored: Mapping[str, str], shapes: Mapping[str, Shape], prefer_averages: bool
+) -> dict[str, str]:
+    """Returns variable name -> name of the tensor to read: the average or the value itself."""
+    sources = {}
+    for name, base in stored.items():
+        average = base + AVERAGE_SUFFIX
+        if prefer_averages and average in shapes:
+            sources[name] = average
+        elif base in shapes:
+            sources[name] = base
+    return sources
 
 
 def _scopes_to_exclude(
@@ -188,22 +178,8 @@ def _scopes_to_exclude(
 
 
 def _assign(
-    variables: Mapping[str, tf.Variable], restored: Mapping[str, str], reader: Any, prefix: str
+    variables: Mapping[str, tf.Variable], restored: Mapping[str, str], checkpoint: Checkpoint
 ) -> None:
-    values: dict[str, Any] = {}
-    try:
-        for name, stored in restored.items():
-            values[name] = reader.get_tensor(stored)
-    except _NOT_READABLE as error:
-        raise _unreadable(prefix, error) from error
+    values = {name: checkpoint.read(source) for name, source in restored.items()}
     for name, value in values.items():
         variables[name].assign(value)
-
-
-def _unexpected(checkpoint_shapes: Mapping[str, Shape], known: set[str]) -> tuple[str, ...]:
-    # A slot or an average is stored below its variable's name: "a/weights/Momentum".
-    return tuple(
-        name
-        for name in sorted(checkpoint_shapes)
-        if name not in known and name not in _SCALARS and name.rpartition("/")[0] not in known
-    )

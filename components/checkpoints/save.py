@@ -14,6 +14,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 
 from slimworks.components import files
+from slimworks.components.checkpoints.foreign import is_table
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def save(variables: Mapping[str, Any], prefix: StrPath) -> None:
             tensors=[tf.convert_to_tensor(variable) for variable in variables.values()],
         )
         for suffix in (_DATA_SUFFIX, _INDEX_SUFFIX):
-            _fsync(_with(temporary, suffix))
+            files.fsync_file(_with(temporary, suffix))
         _with(prefix, _INDEX_SUFFIX).unlink(missing_ok=True)
         for suffix in (_DATA_SUFFIX, _INDEX_SUFFIX):
             os.replace(_with(temporary, suffix), _with(prefix, suffix))
@@ -74,18 +75,20 @@ def latest_checkpoint(folder: StrPath) -> str | None:
     """Returns the prefix of a folder's newest checkpoint, or None.
 
     The folder's `checkpoint` file decides. Where it is missing, or names nothing that exists (an
-    unpacked archive, a kill at the wrong moment), the newest index file does.
+    unpacked archive, a kill at the wrong moment), the newest index or V1 file does.
     """
     folder = Path(folder)
     state = tf.train.get_checkpoint_state(str(folder))
     named = [*state.all_model_checkpoint_paths, state.model_checkpoint_path] if state else []
     for prefix in reversed(named):
-        if _with(Path(prefix), _INDEX_SUFFIX).exists() or Path(prefix).is_file():
-            return prefix
-    indices = [path for path in folder.glob(f"*{_INDEX_SUFFIX}") if not path.name.startswith(".")]
-    if not indices:
+        # A copied folder may name the place that it was copied from.
+        for candidate in (Path(prefix), folder / Path(prefix).name):
+            if _with(candidate, _INDEX_SUFFIX).exists() or candidate.is_file():
+                return str(candidate)
+    found = [path for path in folder.glob("[!.]*") if is_table(path)]
+    if not found:
         return None
-    newest = max(indices, key=lambda path: (path.stat().st_mtime_ns, path.name))
+    newest = max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
     return str(newest).removesuffix(_INDEX_SUFFIX)
 
 
@@ -111,11 +114,6 @@ def keep_newest(folder: StrPath, n: int) -> None:
     if doomed:
         update_state(folder, latest)
         _LOGGER.info("Deleted %d checkpoints from %s, kept %s.", len(doomed), folder, latest)
-
-
-def _fsync(path: Path) -> None:
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
 
 
 def _with(prefix: Path, suffix: str) -> Path:

@@ -18,15 +18,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from slimworks.components.errors import ConfigError, DataError, nearest
+from slimworks.components.examples.image_formats import READ_SUFFIXES
 
 SYSTEM_NAMES = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "icon\r", "lost+found"}
 )
 SIDECAR_SUFFIXES = frozenset({".xmp", ".xml", ".json", ".txt", ".csv", ".aae", ".thm"})
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
-    | {".avif", ".heic", ".heif", ".ico", ".psd"}
-)
+# Those that cannot be read count as images too: they are rejected by name, not passed over.
+IMAGE_SUFFIXES = READ_SUFFIXES | {".avif", ".heic", ".heif", ".ico", ".psd"}
 _SPLIT_WORDS = frozenset(
     {"train", "training", "val", "valid", "validation", "eval", "test", "testing"}
 )

@@ -22,10 +22,12 @@ class NetDescription:
         num_classes: K.
         image_size: Height and width in pixels.
         num_channels: Of the images.
-        end_points: Shapes of the activations for one image, by name.
-        variables: Shapes by TF1 name.
+        end_points: Shapes of the activations for one image, by name. They are those of training:
+            the auxiliary head of NASNet and PNASNet exists in training only.
+        variables: Shapes by TF1 name, in TF-Slim's order.
         parameters: Number of trainable scalars.
         macs: Multiply-accumulates of one image's logits.
+        trainable: Names of the variables that gradients change.
     """
 
     name: str
@@ -36,12 +38,13 @@ class NetDescription:
     variables: dict[str, Shape]
     parameters: int
     macs: int
+    trainable: frozenset[str]
 
 
 def describe_net(
     name: str, num_classes: int | None = None, image_size: int | None = None
 ) -> NetDescription:
-    """Builds a network's inference graph and reads off what it consists of.
+    """Builds a network's training graph and reads off what it consists of.
 
     Args:
         name: Of the registry.
@@ -56,7 +59,7 @@ def describe_net(
     image_size = image_size or spec.default_image_size
     check_image_size(spec, image_size)
     net_graph = layout.build_graph(
-        name, num_classes, image_size, spec.num_channels, is_training=False
+        name, num_classes, image_size, spec.num_channels, is_training=True
     )
     return NetDescription(
         name=name,
@@ -70,6 +73,7 @@ def describe_net(
         variables={variable.name: variable.shape for variable in net_graph.variables},
         parameters=sum(v.num_elements for v in net_graph.variables if v.trainable),
         macs=count_macs(net_graph.logits),
+        trainable=frozenset(v.name for v in net_graph.variables if v.trainable),
     )
 
 

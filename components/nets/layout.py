@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -46,7 +47,7 @@ def build_graph(
 ) -> NetGraph:
     """Builds a network for one image [1, S, S, C]; its variables are in TF-Slim's order."""
     graph = tf.Graph()
-    with graph.as_default():
+    with graph.as_default(), tf.compat.v1.variable_creator_scope(_create_unlisted):
         images = tf.compat.v1.placeholder(
             tf.float32, [1, image_size, image_size, num_channels], name="input"
         )
@@ -62,6 +63,17 @@ def build_graph(
             for variable in tf.compat.v1.model_variables()
         )
     return NetGraph(graph, logits, end_points, variables)
+
+
+def _create_unlisted(create: Callable[..., tf.Variable], **options: Any) -> tf.Variable:
+    """Creates a variable outside the collection of all variables.
+
+    The layers look each new variable up among all of that collection, which takes time that grows
+    with the square of their number: nasnet_large (1,558) builds in 14 s of CPU time, not in 24.
+    """
+    collections = options.pop("collections", None) or []
+    listed = tf.compat.v1.GraphKeys.GLOBAL_VARIABLES
+    return create(collections=[name for name in collections if name != listed], **options)
 
 
 def operations_behind(tensors: Sequence[tf.Tensor]) -> dict[str, tf.Operation]:

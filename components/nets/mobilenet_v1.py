@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from slimworks.components.nets import pooling
+from slimworks.components.nets.atrous import strides_and_rates
 from slimworks.components.nets.slim import slim
+from slimworks.components.nets.widths import scaled_depth
 
 DEFAULT_IMAGE_SIZE = 224
 
@@ -45,21 +47,6 @@ MOBILENETV1_CONV_DEFS: tuple[Conv | DepthSepConv, ...] = (
     DepthSepConv((3, 3), 2, 1024),
     DepthSepConv((3, 3), 1, 1024),
 )
-
-
-def _strides_and_rates(
-    conv_defs: Sequence[Conv | DepthSepConv], output_stride: int | None
-) -> list[tuple[int, int]]:
-    """Returns (stride, rate) per layer: strides beyond `output_stride` become atrous rates."""
-    current_stride, rate, result = 1, 1, []
-    for conv_def in conv_defs:
-        if output_stride is not None and current_stride == output_stride:
-            result.append((1, rate))
-            rate *= conv_def.stride
-        else:
-            result.append((conv_def.stride, 1))
-            current_stride *= conv_def.stride
-    return result
 
 
 def _pad_like_same(images: tf.Tensor, kernel: tuple[int, int], rate: int) -> tf.Tensor:
@@ -99,8 +86,7 @@ def mobilenet_v1_base(
     Raises:
         ValueError: Unknown final_endpoint, or a depth_multiplier or output_stride out of range.
     """
-    if depth_multiplier <= 0:
-        raise ValueError(f"depth_multiplier is {depth_multiplier}, expected a number above 0.")
+    depth_of = scaled_depth(depth_multiplier, min_depth)
     if output_stride is not None and output_stride not in (1, 2, 4, 8, 16, 32):
         raise ValueError(f"output_stride is {output_stride}, expected 1, 2, 4, 8, 16, 32 or None.")
     layers = MOBILENETV1_CONV_DEFS if conv_defs is None else conv_defs
@@ -111,12 +97,11 @@ def mobilenet_v1_base(
         tf.compat.v1.variable_scope(scope, "MobilenetV1", [inputs]),
         slim.arg_scope([slim.conv2d, slim.separable_conv2d], padding=padding),
     ):
-        steps = zip(layers, _strides_and_rates(layers, output_stride), strict=True)
-        for index, (layer, (stride, rate)) in enumerate(steps):
+        plan = strides_and_rates([layer.stride for layer in layers], output_stride)
+        for index, (layer, (stride, rate)) in enumerate(zip(layers, plan, strict=True)):
             if use_explicit_padding:
                 net = _pad_like_same(net, layer.kernel, rate)
-            depth = max(int(layer.depth * depth_multiplier), min_depth)
-            built = _layer(net, layer, f"Conv2d_{index}", depth, stride, rate)
+            built = _layer(net, layer, f"Conv2d_{index}", depth_of(layer.depth), stride, rate)
             for name, activation in built:
                 end_points[name] = net = activation
                 if name == final_endpoint:

@@ -9,7 +9,8 @@ import tensorflow as tf
 from tensorflow.python.ops import variable_scope
 
 from slimworks.components.nets import layout, nets_factory
-from slimworks.components.nets.registry import NetSpec, check_image_size
+from slimworks.components.nets.registry import check_image_size
+from slimworks.components.nets.spec import NetSpec
 
 
 class Outputs(NamedTuple):
@@ -88,13 +89,17 @@ class SlimModule(tf.Module):
         return {name: v for name, v in self.variables_by_name.items() if not v.trainable}
 
     @tf.autograph.experimental.do_not_convert
-    def forward(self, images: tf.Tensor, is_training: bool) -> Outputs:
+    def forward(
+        self, images: tf.Tensor, is_training: bool, step: tf.Tensor | tf.Variable | None = None
+    ) -> Outputs:
         """Builds the network on the module's variables, within a tf.function.
 
         Args:
             images: [N, S, S, C] float32, preprocessed; N may be unknown.
             is_training: Batch norm uses the batch's statistics and updates its moving averages
                 when the function runs; dropout is active.
+            step: Scalar integer, optimiser updates so far. NASNet and PNASNet drop more of their
+                paths as it grows; without it, they drop none. Other networks ignore it.
 
         Raises:
             RuntimeError: Called eagerly: slim layers exist only while a function is traced.
@@ -111,7 +116,8 @@ class SlimModule(tf.Module):
         key = tf.compat.v1.GraphKeys.REGULARIZATION_LOSSES
         num_losses_before = len(tf.compat.v1.get_collection(key))
         with variable_scope.with_variable_store(self._store):
-            logits, end_points = network_fn(_of_static_size(images, self))
+            options = {"current_step": step} if self.spec.has_drop_path else {}
+            logits, end_points = network_fn(_of_static_size(images, self), **options)
         losses = tf.compat.v1.get_collection(key)[num_losses_before:]
         loss = tf.add_n(losses) if losses else tf.constant(0.0)
         return Outputs(logits, dict(end_points), loss)

@@ -5,17 +5,43 @@ from __future__ import annotations
 import functools
 import importlib
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
 
 import tensorflow as tf
 
-from slimworks.components.nets.registry import NetSpec, get_net
+from slimworks.components.nets.registry import REGISTRY, check_images_shape, get_net
 from slimworks.components.nets.slim import slim
+from slimworks.components.nets.spec import NetSpec
 
 _DEPRECATED_CALLS = "`(layer.apply|layer.updates|tf.layers.*)` (is deprecated|will be removed)"
 
 NetworkFn = Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]
+
+
+class _FunctionsByNet(Mapping[str, Callable[..., Any]]):
+    """One function of every network; a network's module is imported when it is asked for."""
+
+    def __init__(self, kind: Literal["function", "arg_scope"]) -> None:
+        self._kind = kind
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        spec = REGISTRY[name]
+        return getattr(importlib.import_module(spec.module), getattr(spec, self._kind))
+
+    def __contains__(self, name: object) -> bool:
+        return name in REGISTRY  # the inherited one would import the module
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(REGISTRY)
+
+    def __len__(self) -> int:
+        return len(REGISTRY)
+
+
+# TF-Slim's names: build functions and arg scopes by network.
+networks_map: Mapping[str, Callable[..., Any]] = _FunctionsByNet("function")
+arg_scopes_map: Mapping[str, Callable[..., Any]] = _FunctionsByNet("arg_scope")
 
 
 def get_network_fn(
@@ -36,16 +62,16 @@ def get_network_fn(
 
     Returns:
         A function of images [N, H, W, C] float32 (and of the network's further options, by
-        keyword) that returns logits [N, K] and activations by name. Its attribute
-        `default_image_size` is the published height and width in pixels.
+        keyword) that returns logits [N, K] and activations by name, or raises ConfigError where
+        the images are smaller than the network can take. Its attribute `default_image_size` is the
+        published height and width in pixels. Height and width may differ, and C may be 1.
 
     Raises:
         ConfigError: No network has this name.
     """
     spec = get_net(name)
-    module = importlib.import_module(spec.module)
-    build = getattr(module, spec.function)
-    arg_scope = getattr(module, spec.arg_scope)(weight_decay=float(weight_decay))
+    build = networks_map[name]
+    arg_scope = arg_scopes_map[name](weight_decay=float(weight_decay))
     if batch_norm_decay is not None:
         arg_scope = with_batch_norm_decay(arg_scope, batch_norm_decay)
 
@@ -53,6 +79,9 @@ def get_network_fn(
     @tf.autograph.experimental.do_not_convert
     @functools.wraps(build)
     def network_fn(images: tf.Tensor, **options: Any) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        height, width = _height_and_width(images)
+        if not _is_reduced(num_classes, options):
+            check_images_shape(spec, height, width)
         with warnings.catch_warnings(), slim.arg_scope(arg_scope):
             # tf_slim's own way of calling its layers; nothing a user could change.
             warnings.filterwarnings("ignore", message=_DEPRECATED_CALLS)
@@ -60,16 +89,29 @@ def get_network_fn(
                 images,
                 num_classes=num_classes,
                 is_training=is_training,
-                **{**_options_for_size(spec, images), **options},
+                **{**_options_for_size(spec, height, width), **options},
             )
 
     network_fn.default_image_size = spec.default_image_size
     return network_fn
 
 
-def _options_for_size(spec: NetSpec, images: tf.Tensor) -> dict[str, Any]:
+def _is_reduced(num_classes: int | None, options: Mapping[str, Any]) -> bool:
+    """Whether the heads that decide the minimum size are left out: smaller images may do then."""
+    has_heads = num_classes and options.get("create_aux_logits", True)
+    return not has_heads or options.get("fc_conv_padding") == "SAME"
+
+
+def _height_and_width(images: tf.Tensor) -> tuple[int | None, int | None]:
+    shape = tf.TensorShape(images.shape)
+    if shape.rank != 4:
+        raise ValueError(f"images has shape {shape}, expected [N, H, W, C].")
+    _, height, width, _ = shape.as_list()
+    return height, width
+
+
+def _options_for_size(spec: NetSpec, height: int | None, width: int | None) -> dict[str, Any]:
     """Pools globally where the window of the published size would leave a map above 1x1."""
-    height, width = images.shape[1], images.shape[2]
     larger = max(height or 0, width or 0) > spec.default_image_size
     return {"global_pool": True} if spec.has_global_pool and larger else {}
 

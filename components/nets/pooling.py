@@ -22,6 +22,7 @@ def pool(
     kernel: tuple[int, int],
     global_pool: bool,
     stride: int = 2,
+    scope_has_size: bool = False,
 ) -> tf.Tensor:
     """Averages [N, H, W, C] to [N, 1, 1, C] and records the result in `end_points`.
 
@@ -32,12 +33,14 @@ def pool(
         kernel: Feature map of the published image size; a smaller map is averaged whole.
         global_pool: Averages the whole map, however large.
         stride: Of the windowed pool; matters only for maps larger than `kernel`.
+        scope_has_size: The scope is `name` and the window, such as "AvgPool_1a_8x8".
     """
     if global_pool:
         net = tf.reduce_mean(features, [1, 2], keepdims=True, name="global_pool")
         end_points["global_pool"] = net
         return net
     window = reduced_kernel(features, kernel)
-    net = slim.avg_pool2d(features, window, stride=stride, padding="VALID", scope=name)
+    scope = f"{name}_{window[0]}x{window[1]}" if scope_has_size else name
+    net = slim.avg_pool2d(features, window, stride=stride, padding="VALID", scope=scope)
     end_points[name] = net
     return net

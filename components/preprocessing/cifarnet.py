@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from slimworks.components.preprocessing import resizing
+from slimworks.components.preprocessing import batches, resizing
 from slimworks.components.preprocessing.config import AugmentationSettings
 
 FLIPS = True
@@ -51,23 +51,104 @@ def for_train(
     return tf.image.per_image_standardization(image)
 
 
-def eval_exact(image: tf.Tensor, height: int, width: int, use_grayscale: bool = False) -> tf.Tensor:
+def preprocess_for_eval(
+    images: tf.Tensor, height: int, width: int, *, use_grayscale: bool = False
+) -> tf.Tensor:
     """TF-Slim's own evaluation preprocessing, but [height, width] where it swaps the two.
 
     Args:
-        image: uint8 [H, W, C], decoded; cropped or padded to the size.
+        images: uint8 or float in [0, 255], [H, W, C] or [N, H, W, C]; cropped or padded with
+            black to the size, around the centre.
         height: Of the result, in pixels.
         width: Of the result, in pixels.
         use_grayscale: Converts three channels to one.
 
     Returns:
-        float32 [height, width, C or 1], standardised.
+        float32 [height, width, C or 1] or [N, height, width, C or 1], each standardised.
     """
-    pixels = tf.cast(image, tf.float32)
-    if use_grayscale and image.shape[-1] != 1:
-        pixels = tf.image.rgb_to_grayscale(pixels)
-    fitted = tf.image.resize_with_crop_or_pad(pixels, height, width)
-    return tf.image.per_image_standardization(fitted)
+    batches.check_size(height, width)
+
+    def one(image: tf.Tensor) -> tf.Tensor:
+        pixels = batches.grey_if(use_grayscale, tf.cast(image, tf.float32))
+        fitted = tf.image.resize_with_crop_or_pad(pixels, height, width)
+        return tf.image.per_image_standardization(fitted)
+
+    return batches.for_each_image(one, images)
+
+
+def preprocess_for_train(
+    images: tf.Tensor, height: int, width: int, seed: tf.Tensor, *,
+    padding: int = _SHIFT_PIXELS, use_grayscale: bool = False,
+) -> tf.Tensor:  # fmt: skip
+    """TF-Slim's own training preprocessing: random crop of the padded image, flip, colours.
+
+    Brightness and contrast are not clipped, as in TF-Slim: standardising undoes the brightness, and
+    the contrast where the channels have one mean. One channel works too (TF-Slim fails), and so do
+    images smaller than the result: they are padded on.
+
+    Args:
+        images: uint8 or float in [0, 255], [H, W, C] or [N, H, W, C].
+        height: Of the result, in pixels.
+        width: Of the result, in pixels.
+        seed: Integers [2], or [N, 2] for a batch; the same seed gives the same image.
+        padding: Black pixels added on each side before the crop.
+        use_grayscale: Converts three channels to one.
+
+    Returns:
+        float32 [height, width, C or 1] or [N, height, width, C or 1], each standardised.
+    """
+    batches.check_size(height, width)
+
+    def one(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        seeds = tf.unstack(tf.random.split(seed, 4))
+        pixels = batches.grey_if(use_grayscale, tf.cast(image, tf.float32))
+        cropped = resizing.random_crop(
+            _padded(pixels, padding, height, width), height, width, seeds[0]
+        )
+        flipped = tf.image.stateless_random_flip_left_right(cropped, seeds[1])
+        lit = tf.image.stateless_random_brightness(flipped, _MAX_BRIGHTNESS, seeds[2])
+        varied = tf.image.stateless_random_contrast(lit, *_CONTRAST, seeds[3])
+        return tf.image.per_image_standardization(varied)
+
+    return batches.for_each_image(one, images, batches.seeds_of(seed, images))
+
+
+def preprocess_image(
+    image: tf.Tensor, output_height: int, output_width: int, is_training: bool = False,
+    padding: int = _SHIFT_PIXELS, add_image_summaries: bool = True, use_grayscale: bool = False,
+    seed: tf.Tensor | None = None,
+) -> tf.Tensor:  # fmt: skip
+    """TF-Slim's entry point: see the two functions above.
+
+    Args:
+        image: [H, W, C], or a batch.
+        output_height: Of the result, in pixels.
+        output_width: Of the result, in pixels.
+        is_training: Which of the two.
+        padding: Training only.
+        add_image_summaries: Accepted and ignored: no summaries are written.
+        use_grayscale: Converts three channels to one.
+        seed: Training only; None draws a new one at each execution, as TF-Slim does.
+    """
+    del add_image_summaries
+    if not is_training:
+        return preprocess_for_eval(image, output_height, output_width, use_grayscale=use_grayscale)
+    seed = batches.drawn_seeds(image) if seed is None else seed
+    return preprocess_for_train(
+        image, output_height, output_width, seed, padding=padding, use_grayscale=use_grayscale
+    )
+
+
+def _padded(pixels: tf.Tensor, padding: int, height: int, width: int) -> tf.Tensor:
+    """Black margins of `padding`, or more where the image is smaller than [height, width]."""
+    shape = tf.shape(pixels)
+    return tf.image.pad_to_bounding_box(
+        pixels,
+        tf.maximum(padding, (height - shape[0]) // 2),
+        tf.maximum(padding, (width - shape[1]) // 2),
+        tf.maximum(shape[0] + 2 * padding, height),
+        tf.maximum(shape[1] + 2 * padding, width),
+    )
 
 
 def _jitter(image: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor) -> tf.Tensor:

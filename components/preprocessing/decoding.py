@@ -1,24 +1,32 @@
 """Encoded bytes to pixels, inside the graph: one decoder for training, evaluation and serving.
 
-Rules: JPEG upright by its EXIF orientation, CMYK as libjpeg converts it; alpha composited on
-white; 16 bits scaled to 8; the first frame of a GIF; palettes expanded; grey by ITU-R 601 luma.
-Only TensorFlow's own ops, so that TensorFlow Serving loads the graph.
+Rules: upright by the EXIF orientation of a JPEG or PNG; CMYK as libjpeg converts it; alpha (a
+GIF's too) composited on white; 16 bits scaled to 8; the first frame of a GIF; palettes expanded;
+grey by ITU-R 601 luma. Only TensorFlow's own ops, so that TensorFlow Serving loads the graph.
 """
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from slimworks.components.preprocessing import exif
+from slimworks.components.preprocessing import exif, gif
 
 NOT_DECODABLE = (
-    "not a JPEG, PNG, GIF or BMP image. WebP, TIFF and other formats must be converted to PNG or "
-    "JPEG before they are sent."
+    " is not a JPEG, PNG, GIF or BMP image. WebP, TIFF and other formats must be converted to PNG "
+    "or JPEG before they are sent; `slimworks predict` converts them."
 )
 BMP_NOT_DECODABLE = (
     "a BMP image that is compressed or has neither 8, 24 nor 32 bits a pixel. It must be converted "
-    "to PNG before it is sent."
+    "to PNG before it is sent; `slimworks predict` converts it."
 )
+# (start, bytes there, what it is): only to name what was sent.
+_FOREIGN_FORMATS = (
+    (8, b"WEBP", "a WebP file"), (0, b"II*\0", "a TIFF file"), (0, b"MM\0*", "a TIFF file"),
+    (4, b"jP  ", "a JPEG 2000 file"), (0, b"\xff\x4f\xff\x51", "a JPEG 2000 file"),
+    (8, b"avif", "an AVIF file"), (8, b"heic", "a HEIC file"), (8, b"heix", "a HEIC file"),
+    (8, b"mif1", "a HEIF file"), (4, b"JXL ", "a JPEG XL file"), (0, b"\xff\x0a", "a JPEG XL file"),
+    (0, b"\0\0\1\0", "an ICO file"), (0, b"8BPS", "a Photoshop file"), (0, b"%PDF", "a PDF file"),
+)  # fmt: skip
 
 # What TensorFlow's builds take by default, and so what TF-Slim's nets were trained with. Named
 # here because each build is free to choose another one.
@@ -48,12 +56,12 @@ def decode_image(encoded: tf.Tensor, num_channels: int = 3) -> tf.Tensor:
     formats = (
         (tf.strings.substr(head, 0, 3) == b"\xff\xd8\xff", _decode_jpeg),
         (head == b"\x89PNG", _decode_png),
-        (head == b"GIF8", _decode_gif),
+        (head == b"GIF8", gif.decode_first_frame),
         (tf.strings.substr(head, 0, 2) == b"BM", _decode_bmp),
     )
     rgb = tf.case(
         [(is_format, lambda decode=decode: decode(encoded)) for is_format, decode in formats],
-        default=lambda: _refused(tf.zeros([1, 1, 3], tf.uint8), NOT_DECODABLE),
+        default=lambda: _refused(tf.strings.join([_name_of(encoded), NOT_DECODABLE])),
     )
     rgb = tf.ensure_shape(rgb, [None, None, 3])
     return rgb if num_channels == 3 else luma(rgb)
@@ -72,7 +80,7 @@ def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
-    """Four channels bring every kind of transparency (tRNS too) as alpha."""
+    """Upright. Four channels bring every kind of transparency (tRNS too) as alpha."""
     padded = tf.strings.join([encoded, b"\0" * 32])
     header = tf.strings.substr(padded, _PNG_BIT_DEPTH_OFFSET, 1)
     bit_depth = tf.cast(tf.io.decode_raw(header, tf.uint8)[0], tf.int32)
@@ -84,7 +92,7 @@ def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
     # libpng fills the alpha of an opaque image with ones, but below 8 bits only as many as the
     # bit depth: a black and white scan comes with alpha 1 of 255.
     opaque = tf.bitwise.left_shift(1, tf.minimum(bit_depth, 8)) - 1
-    return on_white(rgba, tf.cast(opaque, tf.uint8))
+    return exif.upright(on_white(rgba, tf.cast(opaque, tf.uint8)), exif.png_orientation(encoded))
 
 
 def _eight_bits(image: tf.Tensor) -> tf.Tensor:
@@ -106,20 +114,16 @@ def on_white(rgba: tf.Tensor, opaque: tf.Tensor | int = 255) -> tf.Tensor:
     return tf.cond(is_opaque, lambda: rgba[..., :3], composited)
 
 
-def _decode_gif(encoded: tf.Tensor) -> tf.Tensor:
-    """First frame. Its transparent pixels come as black: TensorFlow's decoder drops the alpha."""
-    image = tf.io.decode_image(encoded, expand_animations=False)
-    return tf.ensure_shape(image, [None, None, 3])
-
-
 def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
     """Uncompressed 8 (palette), 24 and 32 bits; TensorFlow checks neither palette nor masks."""
     padded = tf.strings.join([encoded, b"\0" * 70])
     header = tf.cast(tf.io.decode_raw(tf.strings.substr(padded, 0, 70), tf.uint8), tf.int32)
     header_bytes, bits, compression = header[14], header[28], header[30]
     masks = tf.strings.substr(padded, 54, 12)
-    has_masks = compression == 3
-    is_plain = (compression == 0) & tf.reduce_any(bits == [8, 24, 32])
+    # A shorter header (OS/2) has other fields in other places.
+    has_fields = header_bytes >= 40
+    has_masks = has_fields & (compression == 3)
+    is_plain = has_fields & (compression == 0) & tf.reduce_any(bits == [8, 24, 32])
     # The only masks that TensorFlow's decoder assumes: blue, green, red, alpha in this order.
     is_bgra = has_masks & (bits == 32) & (masks == b"\0\0\xff\0\0\xff\0\0\xff\0\0\0")
     # Without an alpha mask the fourth byte is padding, often zero: not "transparent".
@@ -130,7 +134,7 @@ def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
             (has_alpha, lambda: on_white(tf.io.decode_bmp(encoded, channels=4))),
             (is_plain | is_bgra, lambda: _first_channels(tf.io.decode_bmp(encoded))),
         ],
-        default=lambda: _refused(tf.zeros([1, 1, 3], tf.uint8), BMP_NOT_DECODABLE),
+        default=lambda: _refused(tf.constant(BMP_NOT_DECODABLE)),
     )
 
 
@@ -149,6 +153,16 @@ def _first_channels(image: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(image[..., :3], [None, None, 3])
 
 
-def _refused(image: tf.Tensor, message: str) -> tf.Tensor:
+def _name_of(encoded: tf.Tensor) -> tf.Tensor:
+    """What a file is that no decoder here reads. string [] -> string []."""
+    head = tf.strings.join([encoded, b"\0" * 16])
+    name = tf.where(tf.strings.length(encoded) == 0, "an empty file", "what was sent")
+    for start, signature, known in _FOREIGN_FORMATS:
+        is_known = tf.strings.substr(head, start, len(signature)) == signature
+        name = tf.where(is_known, known, name)
+    return name
+
+
+def _refused(message: tf.Tensor) -> tf.Tensor:
     with tf.control_dependencies([tf.debugging.Assert(False, [message])]):
-        return tf.identity(image)
+        return tf.zeros([1, 1, 3], tf.uint8)

@@ -1,10 +1,11 @@
-"""EXIF orientation of a JPEG, read and applied inside the graph.
+"""EXIF orientation of a JPEG or PNG, read and applied inside the graph.
 
 TensorFlow's decoders ignore it: a phone's photo would be trained upright by one program and
 served lying on its side by another. Only TensorFlow's own ops are used, so that TensorFlow Serving
 runs this too. A broken EXIF block means "upright", never an error.
 
-Layout: the JPEG segments of ITU-T T.81 annex B, the TIFF header and directory of Exif 2.3.
+Layout: the JPEG segments of ITU-T T.81 annex B, the eXIf chunk of PNG 3, the TIFF header and
+directory of Exif 2.3.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ _SHORT = 3
 # scan cost half as much as decoding the photo.
 _APP0, _APP1, _APP15, _COMMENT = 0xFFE0, 0xFFE1, 0xFFEF, 0xFFFE
 _ENTRY_BYTES = 12
+_PNG_CHUNK = b"eXIf"
+_TIFF_HEADERS = (b"II*\0", b"MM\0*")
+# Of one directory with some text: a block's orientation is among the first entries of the first
+# directory.
+_MAX_TIFF_BYTES = 1 << 16
 _MAX_STEPS = 512  # files have a few such segments; more steps are junk bytes
 
 
@@ -28,6 +34,23 @@ def jpeg_orientation(encoded: tf.Tensor) -> tf.Tensor:
     return tf.cond(
         start > 0,
         lambda: _orientation_of_tiff(tf.strings.substr(encoded, start, end - start)),
+        lambda: tf.constant(1),
+    )
+
+
+def png_orientation(encoded: tf.Tensor) -> tf.Tensor:
+    """Orientation of a PNG. encoded: string [] -> int32 [] in 1..8; 1 where there is none.
+
+    The eXIf chunk may stand behind the pixels, which come in any number of chunks: it is searched
+    for by its name and the TIFF header behind it instead of walking from chunk to chunk.
+    """
+    behind = tf.strings.split(encoded, _PNG_CHUNK)[1:]
+    heads = tf.strings.substr(behind, 0, 4)
+    is_exif = tf.reduce_any(heads[:, tf.newaxis] == _TIFF_HEADERS, axis=1)
+    blocks = tf.boolean_mask(behind, is_exif)
+    return tf.cond(
+        tf.size(blocks) > 0,
+        lambda: _orientation_of_tiff(tf.strings.substr(blocks[0], 0, _MAX_TIFF_BYTES)),
         lambda: tf.constant(1),
     )
 

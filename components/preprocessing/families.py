@@ -1,7 +1,9 @@
 """One record per preprocessing family; the same record trains, evaluates and serves.
 
-Two stages: `to_stored` turns encoded bytes into a small uint8 square (the transform graph, attached
-to the exported model), `for_eval` and `for_train` turn that square into the network's input.
+The pipeline's way has two stages: `to_stored` turns encoded bytes into a small uint8 square (the
+transform graph, attached to the exported model), `for_eval` and `for_train` turn that square into
+the network's input. TF-Slim's own way, `preprocess_for_eval` and `preprocess_for_train`, takes the
+decoded photo at its full size: for checkpoints and code that come from TF-Slim.
 """
 
 from __future__ import annotations
@@ -32,8 +34,9 @@ class Preprocessing:
         family: One of geometry.FAMILIES.
         resize_for_storage: uint8 [H, W, C], S -> uint8 [S, S, C].
         for_eval: uint8 [N, S, S, C], image_size -> float32 [N, image_size, image_size, C].
-        eval_exact: TF-Slim's own evaluation preprocessing, for checkpoints used without our
-            pipeline: uint8 [H, W, C], height, width -> float32 [height, width, C].
+        preprocess_for_eval: TF-Slim's own: images [H, W, C] or [N, H, W, C], height, width and
+            the family's options -> float32 [height, width, C] or [N, height, width, C].
+        preprocess_for_train: The same with a seed, integers [2] or [N, 2], behind the width.
         augment: See `for_train`.
         flips: Whether mirrored images keep their class in this family's usual data.
     """
@@ -41,7 +44,8 @@ class Preprocessing:
     family: str
     resize_for_storage: Callable[[tf.Tensor, int], tf.Tensor]
     for_eval: Callable[[tf.Tensor, int], tf.Tensor]
-    eval_exact: Callable[..., tf.Tensor]
+    preprocess_for_eval: Callable[..., tf.Tensor]
+    preprocess_for_train: Callable[..., tf.Tensor]
     augment: _Augment
     flips: bool
 
@@ -98,7 +102,8 @@ _REGISTRY = {
         family=family,
         resize_for_storage=module.resize_for_storage,
         for_eval=module.for_eval,
-        eval_exact=module.eval_exact,
+        preprocess_for_eval=module.preprocess_for_eval,
+        preprocess_for_train=module.preprocess_for_train,
         augment=module.for_train,
         flips=module.FLIPS,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from slimworks.components.preprocessing import resizing
+from slimworks.components.preprocessing import batches, resizing
 from slimworks.components.preprocessing.config import AugmentationSettings
 
 FLIPS = False  # mirrored digits are other digits, or none
@@ -48,19 +48,42 @@ def for_train(
     return resizing.flip_if(image, (random[2] < 0.5) & flips)
 
 
-def eval_exact(image: tf.Tensor, height: int, width: int, use_grayscale: bool = False) -> tf.Tensor:
-    """TF-Slim's own evaluation preprocessing, but [height, width] where it swaps the two.
+def preprocess_for_eval(
+    images: tf.Tensor, height: int, width: int, *, use_grayscale: bool = False
+) -> tf.Tensor:
+    """TF-Slim's own preprocessing, but [height, width] where it swaps the two.
 
     Args:
-        image: uint8 [H, W, C], decoded; cropped or padded to the size.
+        images: uint8 or float in [0, 255], [H, W, C] or [N, H, W, C]; cropped or padded with
+            black to the size, around the centre.
         height: Of the result, in pixels.
         width: Of the result, in pixels.
         use_grayscale: Converts three channels to one.
 
     Returns:
-        float32 [height, width, C or 1] in [-1, 1).
+        float32 [height, width, C or 1] or [N, height, width, C or 1] in [-1, 1).
     """
-    pixels = tf.cast(image, tf.float32)
-    if use_grayscale and image.shape[-1] != 1:
-        pixels = tf.image.rgb_to_grayscale(pixels)
-    return (tf.image.resize_with_crop_or_pad(pixels, height, width) - 128.0) / 128.0
+    batches.check_size(height, width)
+
+    def one(image: tf.Tensor) -> tf.Tensor:
+        pixels = batches.grey_if(use_grayscale, tf.cast(image, tf.float32))
+        return (tf.image.resize_with_crop_or_pad(pixels, height, width) - 128.0) / 128.0
+
+    return batches.for_each_image(one, images)
+
+
+def preprocess_for_train(
+    images: tf.Tensor, height: int, width: int, seed: tf.Tensor, *, use_grayscale: bool = False
+) -> tf.Tensor:
+    """As `preprocess_for_eval`: TF-Slim varies nothing here, so `seed` is only checked."""
+    batches.seeds_of(seed, images)
+    return preprocess_for_eval(images, height, width, use_grayscale=use_grayscale)
+
+
+def preprocess_image(
+    image: tf.Tensor, output_height: int, output_width: int, is_training: bool = False,
+    use_grayscale: bool = False, seed: tf.Tensor | None = None,
+) -> tf.Tensor:  # fmt: skip
+    """TF-Slim's entry point; training and evaluation are the same, `seed` changes nothing."""
+    del is_training, seed
+    return preprocess_for_eval(image, output_height, output_width, use_grayscale=use_grayscale)

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
+_BILINEAR = tf.raw_ops.ResizeBilinear
+# In the order of tf.compat.v1.image.ResizeMethod.
+LEGACY_WAYS = (
+    _BILINEAR, tf.raw_ops.ResizeNearestNeighbor, tf.raw_ops.ResizeBicubic, tf.raw_ops.ResizeArea,
+)  # fmt: skip
 
-def resize_legacy(images: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
-    """TF-Slim's bilinear resize: corners not aligned, no half-pixel centres, no antialiasing.
+
+def resize_legacy(
+    images: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor,
+    way: Callable[..., tf.Tensor] = _BILINEAR,
+) -> tf.Tensor:  # fmt: skip
+    """TF-Slim's resize: corners not aligned, no half-pixel centres, no antialiasing.
 
     Args:
         images: [N, H, W, C] or [H, W, C], any real dtype.
         height: Of the result, in pixels.
         width: Of the result, in pixels.
+        way: One of LEGACY_WAYS.
 
     Returns:
-        float32, same rank, in the range of `images`.
+        float32, same rank, in the range of `images` (bicubic: beyond it); the nearest neighbour
+        keeps the dtype.
     """
     is_single = images.shape.rank == 3
     batch = images[tf.newaxis] if is_single else images
-    resized = tf.raw_ops.ResizeBilinear(
-        images=batch, size=tf.stack([height, width]), align_corners=False, half_pixel_centers=False
-    )
+    size = tf.stack([height, width])
+    if way is tf.raw_ops.ResizeArea:  # the one that cannot do half-pixel centres
+        resized = way(images=batch, size=size, align_corners=False)
+    else:
+        resized = way(images=batch, size=size, align_corners=False, half_pixel_centers=False)
     return resized[0] if is_single else resized
 
 
@@ -88,6 +103,11 @@ def crop_and_resize(
     boxes = tf.stack([rows[0], columns[0], rows[1], columns[1]])[tf.newaxis]
     crop = tf.image.crop_and_resize(stored[tf.newaxis], boxes, [0], [image_size, image_size])
     return tf.ensure_shape(crop[0], [image_size, image_size, stored.shape[-1]])
+
+
+def random_crop(image: tf.Tensor, height: int, width: int, seed: tf.Tensor) -> tf.Tensor:
+    """Every position is as likely. image: [H, W, C], at least as large -> [height, width, C]."""
+    return tf.image.stateless_random_crop(image, [height, width, image.shape[-1]], seed)
 
 
 def flip_if(image: tf.Tensor, flips: tf.Tensor) -> tf.Tensor:

@@ -73,8 +73,8 @@ class Client:
         """Classifies encoded images in one request.
 
         Args:
-            images: Encoded files. JPEG, PNG, GIF and plain BMP go as they are; WebP, TIFF
-                and other BMP are sent as PNG.
+            images: Encoded files. JPEG, PNG, GIF and plain BMP go as they are; WebP, TIFF,
+                JPEG 2000, PPM and other BMP are sent as PNG.
 
         Raises:
             DataError: An image is of no known format.

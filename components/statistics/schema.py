@@ -16,12 +16,13 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from slimworks.components import contracts, files
 from slimworks.components.contracts import LabelMap
+from slimworks.components.examples.image_formats import READ_FORMATS, STORED_FORMATS
 from slimworks.components.statistics.statistics import FEATURE_TYPES, read_statistics
 
 _LOGGER = logging.getLogger(__name__)
 
-FORMATS = ("bmp", "gif", "jpeg", "png")
-ORIGINAL_FORMATS = (*FORMATS, "tiff", "webp")
+FORMATS = tuple(sorted(STORED_FORMATS.values()))
+ORIGINAL_FORMATS = tuple(sorted(READ_FORMATS.values()))
 COLORSPACES = ("Grayscale", "RGB")
 MAX_CHANNELS = 4
 

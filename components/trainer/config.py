@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Literal
 
 import pydantic
 from pydantic import Field
 
+from slimworks.components.checkpoints.names import parse_name_map
+from slimworks.components.errors import ConfigError
 from slimworks.components.nets.registry import check_image_size, get_net
 from slimworks.components.preprocessing.config import AugmentationSettings
 from slimworks.components.settings import Settings
@@ -66,6 +69,20 @@ class TrainConfig(Settings):
     )
     ignore_missing_vars: bool = Field(
         False, description="Skip variables that the checkpoint lacks instead of stopping."
+    )
+    # From the checkpoint's names to the network's, as one reads it: vgg_16/ -> ssd_vgg_512/.
+    checkpoint_name_map: dict[str, str] = Field(
+        default_factory=dict,
+        description="Start of the checkpoint's names: start of the network's names instead, where "
+        "they differ, such as {vgg_16/: ssd_vgg_512/}. With `re:` in front, the first is a regular "
+        "expression from the start and the second may use its groups (\\1). The first pair that "
+        "matches a name counts.",
+    )
+    # What TF-Slim's published averages were measured with.
+    checkpoint_moving_averages: bool = Field(
+        True,
+        description="Start from a variable's exponential moving average where the checkpoint has "
+        "one.",
     )
     trainable_scopes: list[str] | None = Field(
         None, description="Scopes to train (regular expressions from the start); null: all."
@@ -129,6 +146,25 @@ class TrainConfig(Settings):
     save_interval_secs: float = Field(
         30.0, ge=0, description="Least seconds between checkpoints; one is written at the end too."
     )
+
+    @pydantic.field_validator("checkpoint_name_map")
+    @classmethod
+    def _valid_name_map(cls, name_map: dict[str, str]) -> dict[str, str]:
+        parse_name_map(name_map)
+        return name_map
+
+    @pydantic.field_validator("trainable_scopes")
+    @classmethod
+    def _valid_scopes(cls, scopes: list[str] | None) -> list[str] | None:
+        for scope in scopes or ():
+            try:
+                re.compile(scope)
+            except re.error as error:
+                raise ConfigError(
+                    f"train.trainable_scopes: {scope!r} is no regular expression: {error}.",
+                    "Mend it; a plain scope such as InceptionV3/Logits needs no signs.",
+                ) from None
+        return scopes
 
     def num_steps(self, steps_per_epoch: int) -> int:
         """Steps to train: `max_number_of_steps`, or those of `epochs`."""

@@ -82,7 +82,9 @@ class Loop:
                 self._save()
             for images, class_indices in batches:
                 self._set_learning_rate()
-                batch = train_step(images, class_indices)
+                # As a tensor: the step would be traced again for each Python number.
+                step = tf.constant(self.progress.step, tf.int64)
+                batch = train_step(images, class_indices, step)
                 self.progress.step += 1
                 self._steps_since_log += 1
                 self._after_step(batch)

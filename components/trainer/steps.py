@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from slimworks.components.errors import ConfigError
+from slimworks.components.nets.freezing import frozen_batch_norm, frozen_scopes
 from slimworks.components.nets.module import SlimModule
 from slimworks.components.trainer.config import TrainConfig
 from slimworks.components.trainer.optimizers import Optimizer
@@ -78,19 +79,23 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float) 
 
 def make_train_step(
     module: SlimModule, optimizer: Optimizer, trained: Sequence[Any], config: TrainConfig
-) -> Callable[[tf.Tensor, tf.Tensor], BatchMetrics]:
-    """Returns images float32 [N, H, W, C], labels int64 [N] -> metrics of the batch.
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], BatchMetrics]:
+    """Returns images float32 [N, H, W, C], labels int64 [N], step int64 [] -> the batch's metrics.
 
-    The step updates the trained variables and the moving statistics.
+    The step updates the trained variables and the moving statistics of their layers; frozen
+    layers normalise by the statistics that they have.
     """
+    names = [n for n, v in module.variables_by_name.items() if any(v is t for t in trained)]
+    frozen = frozen_scopes(module.variables_by_name, names)
 
     @tf.function(autograph=False)
-    def train_step(images: tf.Tensor, labels: tf.Tensor) -> BatchMetrics:
+    def train_step(images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor) -> BatchMetrics:
         # Dropout draws from the graph's seed; TensorFlow's global one stays untouched.
         tf.compat.v1.get_default_graph().seed = config.seed
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trained)
-            outputs = module.forward(images, is_training=True)
+            with frozen_batch_norm(frozen):
+                outputs = module.forward(images, is_training=True, step=step)
             smoothing = config.label_smoothing
             loss = tf.reduce_mean(cross_entropy(outputs.logits, labels, smoothing))
             total_loss = loss + outputs.regularization_loss

@@ -15,12 +15,13 @@ import slimworks
 from slimworks.components import contracts, files
 from slimworks.components.checkpoints import restore as checkpoint_restore
 from slimworks.components.checkpoints import save as checkpoint_files
+from slimworks.components.export.served_model import ServedModel, write_saved_model
 from slimworks.components.nets.module import SlimModule
-from slimworks.components.nets.registry import NetSpec, get_net
+from slimworks.components.nets.registry import get_net
+from slimworks.components.nets.spec import NetSpec
 from slimworks.components.preprocessing.families import get_preprocessing
 from slimworks.components.trainer import dataset, steps
 from slimworks.components.trainer.config import ExportConfig, ModelConfig, TrainConfig
-from slimworks.components.trainer.export import ServedModel, export_saved_model
 from slimworks.components.trainer.learning_rate import batch_norm_decay
 from slimworks.components.trainer.loop import Loop, Plan
 from slimworks.components.trainer.optimizers import Optimizer
@@ -156,6 +157,8 @@ def _start(
             exclude_scopes=config.checkpoint_exclude_scopes,
             head_scopes=spec.head_scopes,
             ignore_missing_vars=config.ignore_missing_vars,
+            name_map=config.checkpoint_name_map,
+            prefer_averages=config.checkpoint_moving_averages,
         )
     return Progress()
 
@@ -217,6 +220,7 @@ def _facts(
         "slimworks": slimworks.__version__,
         "net": spec.name,
         "image_size": examples.image_size,
+        "stored_size": examples.stored_size,
         "num_channels": examples.num_channels,
         "preprocessing": examples.preprocessing.family,
         "class_names": list(labels.class_names),
@@ -252,7 +256,7 @@ def _write_outputs(
         state.folder / contracts.LOGS_FOLDER, output / contracts.LOGS_FOLDER, dirs_exist_ok=True
     )
     saved_model = output / contracts.SAVED_MODEL_FOLDER
-    export_saved_model(served, str(saved_model))
+    write_saved_model(served, str(saved_model))
     labels.write(saved_model / contracts.EXTRA_ASSETS_FOLDER)
     facts["saved_model_bytes"] = sum(
         os.path.getsize(path) for path in saved_model.rglob("*") if path.is_file()

@@ -10,9 +10,8 @@ from typing import Any
 import click
 
 from slimworks.components.errors import EXIT_DATA, ConfigError, DataError, SlimWorksError
+from slimworks.components.examples.image_formats import READ_SUFFIXES
 from slimworks.pipeline.cli import emit, say, verb
-
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
 
 
 @click.command(
@@ -132,7 +131,7 @@ def _image_paths(arguments: tuple[str, ...]) -> list[str]:
             found = [
                 p
                 for p in sorted(path.rglob("*"))
-                if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
+                if p.suffix.lower() in READ_SUFFIXES and not p.name.startswith(".")
             ]
             if not found:
                 raise ConfigError(f"{argument} holds no image.", "Give files or another folder.")

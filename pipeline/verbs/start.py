@@ -82,9 +82,11 @@ def run_verb(
 
 def outcome_lines(outcome: Any) -> list[str]:
     """What a run came to, in a few lines for people."""
+    from slimworks.pipeline.launcher import error_lines
+
     lines: list[str] = []
     if outcome.error is not None:
-        lines += [f"Error: {outcome.error['cause']}", f"Fix:   {outcome.error['fix']}"]
+        lines += error_lines(outcome.error)
     if outcome.gate_table:
         lines += ["", *outcome.gate_table.splitlines(), ""]
     if outcome.metrics.get("accuracy") is not None:

@@ -21,14 +21,15 @@ _set_option = click.option(
 _output_option = click.option("--output", required=True, metavar="DIR", help="New folder.")
 
 
-def _log_to_stderr() -> None:
+def log_to_stderr() -> None:
+    """Sends our lines of progress to stderr, and of other programs only errors."""
     tfx_import.prepare()
     # force: Beam and absl put handlers of their own in place when they are imported.
     logging.basicConfig(level=logging.ERROR, format="%(message)s", force=True)
     logging.getLogger("slimworks").setLevel(logging.INFO)
 
 
-def _new_output(output: str) -> Path:
+def new_output(output: str) -> Path:
     """Checks --output; an empty folder makes room for the finished one."""
     path = Path(output).resolve()
     if path.exists() and not path.is_dir():
@@ -40,7 +41,8 @@ def _new_output(output: str) -> Path:
     return path
 
 
-def _existing(folder: str, file_name: str, made_by: str) -> Path:
+def existing(folder: str, file_name: str, made_by: str) -> Path:
+    """Checks that a folder was written by the verb that it should come from."""
     path = Path(folder)
     if not (path / file_name).exists():
         raise ConfigError(
@@ -61,8 +63,8 @@ def ingest_verb(
     from slimworks.pipeline.config import load_config
 
     config = load_config(None, overrides, data)
-    target = _new_output(output)
-    _log_to_stderr()
+    target = new_output(output)
+    log_to_stderr()
     with files.new_folder(target) as folder:
         outputs = IngestOutputs(
             examples=str(folder / "examples"),
@@ -94,10 +96,10 @@ def train_verb(
     from slimworks.pipeline.dag import checkpoint_state, export_config, transform_settings
 
     config = load_config(None, overrides)
-    source = _existing(examples, "label_map", "slimworks ingest")
-    target = _new_output(output)
+    source = existing(examples, "label_map", "slimworks ingest")
+    target = new_output(output)
     tfx_import.load()
-    _log_to_stderr()
+    log_to_stderr()
     settings = transform_settings(config)
     # Beside the output, by what goes in: a killed training goes on from its checkpoint, and
     # another one never does.
@@ -156,11 +158,11 @@ def evaluate_verb(
     from slimworks.pipeline.config import load_config
 
     config = load_config(None, overrides)
-    model_folder = _existing(model, contracts.SAVED_MODEL_FOLDER, "slimworks train")
-    source = _existing(examples, "label_map", "slimworks ingest")
-    target = _new_output(output)
+    model_folder = existing(model, contracts.SAVED_MODEL_FOLDER, "slimworks train")
+    source = existing(examples, "label_map", "slimworks ingest")
+    target = new_output(output)
     tfx_import.load()
-    _log_to_stderr()
+    log_to_stderr()
     with files.new_folder(target) as folder:
         metrics = evaluate(
             str(model_folder),
@@ -174,20 +176,6 @@ def evaluate_verb(
         as_json,
         f"accuracy {metrics['accuracy']:.4f} on {metrics['num_images']} images\nwrote {target}",
     )
-    return 0
-
-
-@verb("export", "  slimworks export --model model/ --output saved_model/\n")
-@click.option("--model", required=True, metavar="DIR", help="Output of `slimworks train`.")
-@_output_option
-def export_verb(model: str, output: str, as_json: bool, debug: bool) -> int:
-    """Write a trained model's SavedModel to a folder of its own."""
-    source = _existing(model, contracts.SAVED_MODEL_FOLDER, "slimworks train")
-    target = _new_output(output)
-    with files.new_folder(target) as folder:
-        shutil.copytree(source / contracts.SAVED_MODEL_FOLDER, folder, dirs_exist_ok=True)
-    facts = {"output": str(target), "digest": files.sha256_of_tree(target)}
-    emit(facts, as_json, f"wrote {target}")
     return 0
 
 

@@ -3,49 +3,167 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from slimworks.components.errors import ConfigError
 from slimworks.pipeline.cli import emit, verb
 
+if TYPE_CHECKING:
+    from slimworks.components.nets.spec import NetSpec
 
-@verb("nets", "  slimworks nets\n  slimworks nets mobilenet_v1_025 --image-size 128\n")
+
+@verb(
+    "nets",
+    "  slimworks nets\n"
+    "  slimworks nets mobilenet_v1_025 --image-size 128\n"
+    "  slimworks nets --checkpoint mobilenet_v1_0.25_128.ckpt     which network is it of?\n",
+)
 @click.argument("name", required=False)
 @click.option("--num-classes", type=int, help="Classes; default: the published checkpoint's.")
 @click.option("--image-size", type=int, help="Input side in pixels; default: the net's.")
+@click.option("--checkpoint", metavar="FILE", help="Say which network this checkpoint is of.")
 def nets_verb(
-    name: str | None, num_classes: int | None, image_size: int | None, as_json: bool, debug: bool
+    name: str | None,
+    num_classes: int | None,
+    image_size: int | None,
+    checkpoint: str | None,
+    as_json: bool,
+    debug: bool,
 ) -> int:
-    """List networks, or print one network's end points, variables, parameters and MACs."""
-    from slimworks.components.nets.registry import REGISTRY, get_net
+    """List networks, print what one consists of, or say which one a checkpoint is of."""
+    if checkpoint is not None:
+        if name is not None:
+            raise ConfigError(
+                f"nets was given {name} and --checkpoint.", "Give one of the two at a time."
+            )
+        _emit_checkpoint(checkpoint, as_json)
+    elif name is not None:
+        _emit_net(name, num_classes, image_size, as_json)
+    else:
+        _emit_list(as_json)
+    return 0
 
-    if name is None:
-        rows = [dataclasses.asdict(spec) for spec in REGISTRY.values()]
-        lines = [f"{'net':<22}{'parameters':>13}{'image size':>12}{'top-1':>7}  checkpoint"]
-        lines += [
-            f"{spec.name:<22}{spec.parameters:>13,}{spec.default_image_size:>12}"
-            f"{'' if spec.top1 is None else spec.top1:>7}  {spec.checkpoint_url or '-'}"
-            for spec in REGISTRY.values()
-        ]
-        emit({"nets": rows}, as_json, "\n".join(lines))
-        return 0
-    get_net(name)
-    from slimworks.components.nets.describe import describe_net
+
+def _emit_list(as_json: bool) -> None:
+    from slimworks.components.nets.registry import REGISTRY
+
+    rows = [
+        (f"{'net':<31}{'parameters':>12}{'MACs':>15}{'size':>5}{'top-1':>6}{'top-5':>6}", "file")
+    ]
+    rows += [
+        (
+            f"{spec.name:<31}{spec.parameters:>12,}{_or_dash(spec.macs):>15}"
+            f"{spec.default_image_size:>5}{_or_dash(spec.top1):>6}{_or_dash(spec.top5):>6}",
+            _or_dash(spec.checkpoint_file),
+        )
+        for spec in REGISTRY.values()
+    ]
+    value = {"nets": [_record(spec) for spec in REGISTRY.values()]}
+    emit(value, as_json, "\n".join(f"{left}  {right}" for left, right in rows))
+
+
+def _record(spec: NetSpec) -> dict[str, Any]:
+    return {**dataclasses.asdict(spec), "checkpoint_file": spec.checkpoint_file}
+
+
+def _or_dash(value: float | str | None) -> str:
+    """Text of a figure or name; "-" for none, and for MACs that are not measured."""
+    if not value:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _emit_net(name: str, num_classes: int | None, image_size: int | None, as_json: bool) -> None:
+    from slimworks.components.nets.registry import check_image_size, get_net
+
+    spec = get_net(name)  # both checks before seconds of imports
+    check_image_size(spec, image_size or spec.default_image_size)
+    _check_num_classes(num_classes)
     from slimworks.pipeline import tfx_import
 
     tfx_import.load()
+    from slimworks.components.nets.describe import describe_net
+
     description = describe_net(name, num_classes=num_classes, image_size=image_size)
-    value = dataclasses.asdict(description)
+    variables = {
+        key: {"shape": shape, "trainable": key in description.trainable}
+        for key, shape in description.variables.items()
+    }
+    value = {**dataclasses.asdict(description), "variables": variables, "record": _record(spec)}
+    del value["trainable"]
     lines = [
-        f"{name}: {description.parameters:,} trainable parameters, {description.macs:,} MACs",
-        "end points:",
-        *[f"  {key:<40} {_shape(shape)}" for key, shape in description.end_points.items()],
-        "variables:",
-        *[f"  {key:<60} {_shape(shape)}" for key, shape in description.variables.items()],
+        f"{name}: {description.parameters:,} trainable parameters, {description.macs:,} MACs at "
+        f"{description.image_size} px and {description.num_classes} classes",
+        *_fact_lines(spec),
+        f"end points ({len(description.end_points)}):",
+        *[f"  {key:<48} {_shape(shape)}" for key, shape in description.end_points.items()],
+        f"variables ({len(variables)}; * not trained: moving statistics):",
+        *[
+            f"  {key:<70} {_shape(shape)}{'' if key in description.trainable else ' *'}"
+            for key, shape in description.variables.items()
+        ],
     ]
     emit(value, as_json, "\n".join(lines))
-    return 0
+
+
+def _check_num_classes(num_classes: int | None) -> None:
+    if num_classes is not None and num_classes < 1:
+        raise ConfigError(
+            f"--num-classes is {num_classes}, expected at least 1.",
+            "Leave it out for the published checkpoint's number of classes.",
+        )
+
+
+def _fact_lines(spec: NetSpec) -> list[str]:
+    background = "class 0 is the background" if spec.num_classes == 1001 else "no background class"
+    offset = f"; labels_offset {spec.labels_offset}" if spec.labels_offset else ""
+    measured = spec.published_image_size or spec.default_image_size
+    accuracy = f"top-1 {_or_dash(spec.top1)} %, top-5 {_or_dash(spec.top5)} % at {measured} px"
+    facts = {
+        "image size": f"{spec.default_image_size} px, at least {spec.min_image_size}; "
+        f"{spec.num_channels} channel{'s' if spec.num_channels > 1 else ''}",
+        "preprocessing": spec.preprocessing,
+        "classes": f"{spec.num_classes} as published: {background}{offset}",
+        "head": ", ".join(spec.head_scopes),
+        "checkpoint": spec.checkpoint_url or "none published",
+        "ImageNet": accuracy if spec.top1 else "no published accuracy",
+        "note": spec.note,
+    }
+    return [f"  {key + ':':<15} {text}" for key, text in facts.items() if text]
+
+
+def _emit_checkpoint(checkpoint: str, as_json: bool) -> None:
+    from slimworks.pipeline import tfx_import
+
+    tfx_import.load()
+    from slimworks.components.checkpoints.describe import describe_checkpoint
+
+    found = describe_checkpoint(checkpoint)
+    near = "" if found.fits else ", in name only: another width or kind of input"
+    step = "not stated" if found.global_step is None else f"{found.global_step:,}"
+    slots = ", ".join(f"{count} {slot}" for slot, count in found.slots.items())
+    facts = {
+        "net": f"{found.net}{near}",
+        "variables": f"{found.num_fitting} of {found.num_variables} fit"
+        + (f"; {found.num_others} others" if found.num_others else ""),
+        "classes": f"{found.num_classes or 'none'}: {found.classes}",
+        "names": "".join(
+            f"start with {stored!r} where the network's start with {wanted!r}"
+            for stored, wanted in found.name_map.items()
+        ),
+        "averages": f"{found.num_averages} moving averages, preferred in restoring"
+        if found.num_averages
+        else "no moving averages",
+        "slots": slots or "no optimizer slots",
+        "step": step,
+        "image size": f"{found.image_size} px by its name" if found.image_size else "",
+        "to fine-tune": found.command or "",
+    }
+    lines = [f"{found.checkpoint}: {found.version} checkpoint"]
+    lines += [f"  {key + ':':<13} {text}" for key, text in facts.items() if text]
+    emit(dataclasses.asdict(found), as_json, "\n".join(lines))
 
 
 def _shape(shape: Any) -> str:

@@ -41,7 +41,7 @@ class Running:
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Polls until the condition holds; fails where the run ends before."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not condition():
             assert self.process.poll() is None, "the run ended before the signal"
             assert time.monotonic() < deadline

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from slimworks.components.checkpoints import restore
-from slimworks.components.checkpoints.misfit import Misfit
+from slimworks.components.checkpoints.misfit import Misfit, table
 from slimworks.components.errors import ConfigError
 
 Shapes = dict[str, tuple[int, ...]]
@@ -36,29 +36,19 @@ def test_folder_without_a_checkpoint(tmp_path: Path) -> None:
     )
 
 
-def test_file_that_is_no_checkpoint(tmp_path: Path) -> None:
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(b"\xff\xd8\xff" * 100)
-    with pytest.raises(ConfigError) as caught:
-        restore.restore({}, path)
-    assert caught.value.cause.startswith(f"{path} is no readable TensorFlow checkpoint: ")
-    assert caught.value.fix == (
-        "Download or copy it again, with its .index and .data files complete and unpacked."
-    )
-
-
-def told(network: Shapes, checkpoint: Shapes) -> tuple[str, str]:
-    """Cause and fix where the head of the network is `Net/Logits`."""
+def told(network: Shapes, checkpoint: Shapes) -> tuple[str, str, str]:
+    """Cause, fix and table where the head of the network is `Net/Logits`."""
     error = Misfit(
         checkpoint_path="m.ckpt",
         shapes=network,
         checkpoint_shapes=checkpoint,
         missing=[name for name in network if name not in checkpoint],
+        unexpected=[name for name in checkpoint if name not in network],
         reshaped={n: n for n in network if n in checkpoint and network[n] != checkpoint[n]},
         head_scopes=("Net/Logits",),
     ).error()
     assert isinstance(error, ConfigError)
-    return error.cause, error.fix
+    return error.cause, error.fix, error.details
 
 
 EXCLUDE_THE_HEAD = (
@@ -81,36 +71,58 @@ EXCLUDE_THE_HEAD = (
 def test_head_of_another_class_count(ours: int, theirs: int, cause: str) -> None:
     name = "Net/Logits/weights"
     assert told({name: (2, ours)}, {name: (2, theirs)}) == (
-        f"m.ckpt does not fit the network: {name} is [2, {ours}] in the network and "
-        f"[2, {theirs}] in the checkpoint. {cause}",
+        f"m.ckpt does not fit the network: 1 of another shape. {cause}",
         EXCLUDE_THE_HEAD,
+        "wrong shape (1):\n"
+        f"  Net/Logits/weights  2x{ours} in the network, 2x{theirs} in the checkpoint",
     )
 
 
 def test_checkpoint_without_the_head() -> None:
     assert told({"Net/Logits/weights": (2, 5)}, {"Net/conv/weights": (3, 2)}) == (
-        "m.ckpt does not fit the network: Net/Logits/weights [2, 5] is not in the checkpoint. "
-        "Only the head differs.",
+        "m.ckpt does not fit the network: 1 missing, 1 unexpected. Only the head differs.",
         EXCLUDE_THE_HEAD,
+        "missing in the checkpoint (1):\n"
+        "  Net/Logits/weights  2x5\n"
+        "unexpected in the checkpoint (1):\n"
+        "  Net/conv/weights  3x2",
     )
 
 
 def test_checkpoint_without_one_layer() -> None:
-    assert told({"Net/new/biases": (4,)}, {"Net/conv/weights": (3, 2)}) == (
-        "m.ckpt does not fit the network: Net/new/biases [4] is not in the checkpoint. "
-        "The layers differ.",
+    cause, fix, _ = told({"Net/new/biases": (4,)}, {"Net/conv/weights": (3, 2)})
+    assert cause == "m.ckpt does not fit the network: 1 missing, 1 unexpected. The layers differ."
+    assert fix == (
         "Type `--set train.checkpoint_exclude_scopes=[Net/new]` to train these from their initial "
-        "values.",
+        "values."
     )
 
 
 def test_checkpoint_of_something_else() -> None:
     network: Shapes = {f"Net/conv{number}/weights": (3, 2) for number in range(5)}
-    assert told(network, {"Other/conv/weights": (3, 2)}) == (
-        "m.ckpt does not fit the network: Net/conv0/weights [3, 2] is not in the checkpoint; "
-        "Net/conv1/weights [3, 2] is not in the checkpoint; Net/conv2/weights [3, 2] is not in "
-        "the checkpoint; +2 more. Most layers differ: the checkpoint's names start with Other.",
-        "Give a checkpoint of this network as train.checkpoint_path.",
+    cause, fix, _ = told(network, {"Other/conv/weights": (3, 2)})
+    assert cause == (
+        "m.ckpt does not fit the network: 5 missing, 1 unexpected. It is of no registered network; "
+        "its names start with Other."
+    )
+    assert fix == (
+        "Give a checkpoint of this network as train.checkpoint_path, or map its names: "
+        "train.checkpoint_name_map."
+    )
+
+
+def test_table_shows_ten_of_a_kind() -> None:
+    network: Shapes = {f"Net/conv{number:02d}/weights": (3, 2) for number in range(12)}
+    lines = told(network, {})[2].splitlines()
+    assert lines[0] == "missing in the checkpoint (12):"
+    assert lines[-2:] == ["  Net/conv09/weights  3x2", "  +2 more"]
+    assert len(lines) == 12
+
+
+def test_table_names_what_is_stored_under_another_name() -> None:
+    misfit = Misfit("m.ckpt", {"a": (2,)}, {"b/a": ()}, [], [], {"a": "b/a"}, ())
+    assert table(misfit) == (
+        "wrong shape (1):\n  a  2 in the network, scalar in the checkpoint (b/a)"
     )
 
 

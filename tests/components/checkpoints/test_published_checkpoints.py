@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from slimworks.components.checkpoints.misfit import guess_net
+from slimworks.components.checkpoints.describe import describe_checkpoint
 from slimworks.components.checkpoints.restore import restore
 from slimworks.components.errors import ConfigError
 from slimworks.components.nets.module import SlimModule
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.shared
 QUARTER = "mobilenet_v1_0.25_128/mobilenet_v1_0.25_128.ckpt"
 V1_FORMAT = "mobilenet_v1_0.25_128/v1_format"
 FULL = "mobilenet_v1_1.0_224/mobilenet_v1_1.0_224.ckpt"
+V2 = "mobilenet_v2_1.0_224/mobilenet_v2_1.0_224.ckpt"
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +56,11 @@ def _classify(module: SlimModule, shared: Path, photo: str) -> tuple[str, float]
     return labels.read_text().splitlines()[best], float(probabilities[best])
 
 
-def _check_photos(module: SlimModule, shared: Path, cat_probability: float) -> None:
+def _check_photos(
+    module: SlimModule, shared: Path, cat_probability: float, cat_name: str = "Egyptian cat"
+) -> None:
     cat, probability = _classify(module, shared, "chelsea.png")
-    assert cat == "Egyptian cat"
+    assert cat == cat_name
     assert probability == pytest.approx(cat_probability, abs=0.01)
     coffee, probability = _classify(module, shared, "coffee.png")
     assert coffee == "espresso"
@@ -79,6 +82,17 @@ def test_full_width_classifies_the_photos(checkpoints: Path, shared: Path) -> No
     module = _module("mobilenet_v1", 224)
     restore(module.variables_by_name, checkpoints / FULL, head_scopes=module.spec.head_scopes)
     _check_photos(module, shared, 0.78)
+
+
+@pytest.mark.slow
+def test_mobilenet_v2_classifies_the_photos(checkpoints: Path, shared: Path) -> None:
+    module = _module("mobilenet_v2", 224)
+    report = restore(
+        module.variables_by_name, checkpoints / V2, head_scopes=module.spec.head_scopes
+    )
+    assert len(report.restored) == 262
+    assert (report.excluded, report.missing) == ((), ())
+    _check_photos(module, shared, 0.47, "tiger cat")
 
 
 def test_v1_and_v2_formats_hold_the_same_values(quarter: SlimModule, checkpoints: Path) -> None:
@@ -114,13 +128,38 @@ def test_new_classes_leave_the_head_at_its_initial_values(checkpoints: Path) -> 
 def test_wrong_width_of_a_real_checkpoint_is_named(quarter: SlimModule, checkpoints: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         restore(quarter.variables_by_name, checkpoints / FULL, head_scopes=("MobilenetV1/Logits",))
-    assert "MobilenetV1/Conv2d_0/weights is [3, 3, 3, 8] in the network" in caught.value.cause
-    assert "and [3, 3, 3, 32] in the checkpoint" in caught.value.cause
-    assert "looks like mobilenet_v1, the network is mobilenet_v1_025" in caught.value.cause
+    assert "is of mobilenet_v1 (137 of 137 variables fit), the network is mobilenet_v1_025." in (
+        caught.value.cause
+    )
     assert "`--set model.net=mobilenet_v1`" in caught.value.fix
+    row = "3x3x3x8 in the network, 3x3x3x32 in the checkpoint"
+    assert any("Conv2d_0/weights" in r and row in r for r in caught.value.details.splitlines())
 
 
-@pytest.mark.parametrize(("path", "net"), [(QUARTER, "mobilenet_v1_025"), (FULL, "mobilenet_v1")])
-def test_network_of_a_real_checkpoint_is_recognised(path: str, net: str, checkpoints: Path) -> None:
-    shapes = {name: tuple(s) for name, s in tf.train.list_variables(str(checkpoints / path))}
-    assert guess_net(shapes) == net
+def test_other_network_of_a_real_checkpoint_is_named(
+    quarter: SlimModule, checkpoints: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        restore(quarter.variables_by_name, checkpoints / V2, head_scopes=("MobilenetV1/Logits",))
+    assert "135 missing, 262 unexpected" in caught.value.cause
+    assert "is of mobilenet_v2 (262 of 262 variables fit)" in caught.value.cause
+    assert "`--set model.net=mobilenet_v2`" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "net", "size"),
+    [
+        (QUARTER, "V2", "mobilenet_v1_025", 128),
+        (V1_FORMAT, "V1", "mobilenet_v1_025", 128),
+        (FULL, "V2", "mobilenet_v1", 224),
+        (V2, "V2", "mobilenet_v2", 224),
+    ],
+)
+def test_real_checkpoint_is_described(
+    path: str, version: str, net: str, size: int, checkpoints: Path
+) -> None:
+    found = describe_checkpoint(checkpoints / path)
+    assert (found.version, found.net, found.image_size) == (version, net, size)
+    assert found.num_fitting == found.num_variables
+    assert (found.num_classes, found.num_others, found.global_step) == (1001, 0, 0)
+    assert found.classes == "ImageNet's 1000, with the background as class 0"

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from slimworks.components.checkpoints.misfit import guess_net
 from slimworks.components.checkpoints.restore import resolve, restore
 from slimworks.components.checkpoints.save import save
 from slimworks.components.errors import EXIT_USAGE, ConfigError
@@ -95,9 +94,9 @@ def test_missing_variable_is_an_error(stored: Path) -> None:
         restore(variables, stored)
     assert caught.value.exit_code == EXIT_USAGE
     assert caught.value.cause == (
-        f"{stored} does not fit the network: Net/new/biases [4] is not in the checkpoint. "
-        "The layers differ."
+        f"{stored} does not fit the network: 1 missing, 3 unexpected. The layers differ."
     )
+    assert "missing in the checkpoint (1):\n  Net/new/biases  4" in caught.value.details
     assert "`--set train.checkpoint_exclude_scopes=[Net/new]`" in caught.value.fix
     assert np.all(variables["Net/conv/weights"] == 0), "nothing is assigned by halves"
 
@@ -116,8 +115,11 @@ def test_wrong_shape_is_an_error_even_when_missing_variables_are_ignored(stored:
     with pytest.raises(ConfigError) as caught:
         restore(_net(), stored, exclude_scopes=[], head_scopes=HEAD, ignore_missing_vars=True)
     assert caught.value.cause == (
-        f"{stored} does not fit the network: Net/Logits/weights is [2, 5] in the network and "
-        "[2, 1001] in the checkpoint. The network has 5 classes, the checkpoint 1001."
+        f"{stored} does not fit the network: 1 of another shape, 1 unexpected. "
+        "The network has 5 classes, the checkpoint 1001."
+    )
+    assert (
+        "Net/Logits/weights  2x5 in the network, 2x1001 in the checkpoint" in caught.value.details
     )
     assert caught.value.fix == (
         "Type `--set train.checkpoint_exclude_scopes=[Net/Logits]` "
@@ -151,49 +153,76 @@ def test_folder_without_checkpoint_is_an_error(tmp_path: Path) -> None:
         restore(_net(), tmp_path)
 
 
-def test_file_that_is_no_checkpoint_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(b"\xff\xd8" * 1000)
-    with pytest.raises(ConfigError, match=r"photo\.jpg is no readable TensorFlow checkpoint"):
-        restore(_net(), path)
+def test_everything_missing_is_an_error_even_when_missing_variables_are_ignored(
+    stored: Path,
+) -> None:
+    with pytest.raises(ConfigError, match="1 missing"):
+        restore(_variables(Mine_weights=(1,)), stored, ignore_missing_vars=True)
 
 
-def test_truncated_data_is_an_error(tmp_path: Path) -> None:
-    prefix = _write(tmp_path, {"Net/conv/weights": (300, 200)})
-    data = Path(f"{prefix}.data-00000-of-00001")
-    data.write_bytes(data.read_bytes()[:1000])
-    with pytest.raises(ConfigError, match="is no readable TensorFlow checkpoint"):
-        restore({"Net/conv/weights": tf.Variable(tf.zeros((300, 200)))}, prefix)
+AVERAGE = "/ExponentialMovingAverage"
 
 
-MOBILENET = "MobilenetV1/Conv2d_{}_pointwise/weights"
-
-
-def test_another_width_is_named(tmp_path: Path) -> None:
-    quarter = {MOBILENET.format(i): (1, 1, 8 * i, 270) for i in range(1, 14)}
-    half = {MOBILENET.format(i): (1, 1, 16 * i, 600) for i in range(1, 14)}
-    prefix = _write(tmp_path, half)
-    with pytest.raises(ConfigError) as caught:
-        restore({name: tf.Variable(tf.zeros(shape)) for name, shape in quarter.items()}, prefix)
-    assert "The checkpoint looks like mobilenet_v1_050, the network is" in caught.value.cause
-    assert "mobilenet_v1_025." in caught.value.cause
-    assert "; +10 more. " in caught.value.cause
-    assert "`--set model.net=mobilenet_v1_050`" in caught.value.fix
-
-
-def test_unknown_network_is_told_by_its_names(tmp_path: Path) -> None:
-    prefix = _write(tmp_path, {f"EfficientNet/{i}/weights": (1,) for i in range(9)})
-    variables = {MOBILENET.format(i): tf.Variable(tf.zeros((1, 1, 8, 8))) for i in range(9)}
-    with pytest.raises(ConfigError, match="the checkpoint's names start with EfficientNet"):
-        restore(variables, prefix)
-
-
-def test_network_is_guessed_in_spite_of_another_class_count_and_slots() -> None:
-    shapes = {
-        "resnet_v1_101/a/weights": (42_000_000,),
-        "resnet_v1_101/a/weights/Momentum": (42_000_000,),
-        "resnet_v1_101/logits/weights": (2048, 3),
+@pytest.fixture
+def averaged(tmp_path: Path) -> Path:
+    """conv has value and average, Logits has no average, Logits2 the average only."""
+    prefix = tmp_path / "model.ckpt-1"
+    values = {
+        "Net/conv/weights": tf.fill((3, 2), 1.0),
+        f"Net/conv/weights{AVERAGE}": tf.fill((3, 2), 2.0),
+        "Net/Logits/weights": tf.fill((2, 5), 3.0),
+        f"Net/Logits2/biases{AVERAGE}": tf.fill((2,), 4.0),
     }
-    assert guess_net(shapes) == "resnet_v1_101"
-    assert guess_net({"x/weights": (1,)}) is None
-    assert guess_net({}) is None
+    save(values, prefix)
+    return prefix
+
+
+def test_moving_averages_are_preferred_for_each_variable_that_has_one(averaged: Path) -> None:
+    variables = _net()
+    report = restore(variables, averaged)
+    assert report.averaged == ("Net/conv/weights", "Net/Logits2/biases")
+    assert report.restored == tuple(variables)
+    assert report.unexpected == ()
+    assert [float(v.numpy().flat[0]) for v in variables.values()] == [2, 3, 4]
+
+
+def test_moving_averages_can_be_left_aside(averaged: Path) -> None:
+    variables = _net()
+    report = restore(variables, averaged, prefer_averages=False, exclude_scopes=["Net/Logits2"])
+    assert report.averaged == ()
+    assert np.all(variables["Net/conv/weights"] == 1)
+
+
+def test_variable_with_its_average_only_is_missing_when_averages_are_left_aside(
+    averaged: Path,
+) -> None:
+    with pytest.raises(ConfigError, match="1 missing"):
+        restore(_net(), averaged, prefer_averages=False)
+
+
+def test_name_map_leads_to_averages_too(averaged: Path) -> None:
+    variables = _variables(Mine_conv_weights=(3, 2))
+    report = restore(variables, averaged, name_map={r"re:Net/(\w+)/weights$": r"Mine/\1/weights"})
+    assert report.averaged == ("Mine/conv/weights",)
+    assert np.all(variables["Mine/conv/weights"] == 2)
+
+
+def test_report_is_logged(averaged: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="slimworks"):
+        restore(_net(num_classes=3), averaged, head_scopes=["Net/Logits/"])
+    assert caplog.messages == [
+        f"Restored 2 variables from {averaged}, 2 of them from moving averages; 1 excluded "
+        "(Net/Logits/), 0 missing, 0 unexpected."
+    ]
+
+
+def test_auto_excludes_auxiliary_heads_too(tmp_path: Path) -> None:
+    shapes = {"Net/conv/weights": (3, 2), "aux_7/fc/weights": (2, 9), "final_layer/FC/biases": (9,)}
+    prefix = _write(tmp_path, shapes)
+    variables = {
+        "Net/conv/weights": tf.Variable(tf.zeros((3, 2))),
+        "aux_7/fc/weights": tf.Variable(tf.zeros((2, 5))),
+        "final_layer/FC/biases": tf.Variable(tf.zeros((5,))),
+    }
+    report = restore(variables, prefix, head_scopes=("final_layer", "aux_7"))
+    assert report.excluded == ("aux_7/fc/weights", "final_layer/FC/biases")

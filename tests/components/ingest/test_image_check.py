@@ -126,7 +126,7 @@ def test_webp_is_converted_without_loss() -> None:
     assert np.array_equal(np.asarray(kept), np.asarray(Image.open(io.BytesIO(data))))
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("image_format", ["WEBP", "TIFF"])
 def test_orientation_outside_of_jpeg_is_applied_to_the_pixels(image_format: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

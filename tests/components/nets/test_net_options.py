@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import json
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 import tensorflow as tf
 
+from slimworks.components.errors import ConfigError
 from slimworks.components.nets import (
+    alexnet,
     cifarnet,
     inception,
+    layout,
     lenet,
     mobilenet_v1,
     nets_factory,
+    overfeat,
     resnet_v1,
+    resnet_v2,
+    vgg,
 )
 from slimworks.components.nets.nets_factory import get_network_fn
-from slimworks.components.nets.registry import REGISTRY
+from slimworks.components.nets.registry import REGISTRY, check_image_size
 from slimworks.components.nets.slim import slim
 
 # tf_slim's own way of calling its layers. The factory hides these; here nets are called directly.
@@ -165,3 +175,134 @@ def test_inception_v3_refuses_a_width_of_zero() -> None:
 def test_resnet_refuses_an_output_stride_that_is_no_multiple_of_four() -> None:
     with pytest.raises(ValueError, match="output_stride is 6, expected a multiple of 4"):
         resnet_v1.resnet_v1_50(_images(32), 5, output_stride=6)
+
+
+SLOW_TO_BUILD = re.compile("inception_(v[234]|resnet)|resnet_|p?nasnet|mobilenet_(v[23]|edge)")
+
+
+def _nets(*names: str) -> list[Any]:
+    return [
+        pytest.param(name, marks=[pytest.mark.slow] if SLOW_TO_BUILD.match(name) else [])
+        for name in names or REGISTRY
+    ]
+
+
+# Nets whose layers leave nothing of smaller images; the others pad, and are bounded by convention.
+@pytest.mark.parametrize(
+    "name",
+    _nets(
+        *("lenet", "cifarnet", "alexnet_v2", "overfeat", "vgg_a", "vgg_16", "vgg_19"),
+        *("inception_v3", "inception_v4", "inception_resnet_v2"),
+    ),
+)
+def test_minimum_image_size_is_the_least_that_can_be_built(name: str) -> None:
+    spec = REGISTRY[name]
+    logits, _ = _build_for_training(name, spec.min_image_size)
+    assert logits.shape.as_list() == [2, 5]
+    with pytest.raises(ValueError, match="Negative dimension size"):
+        _build_for_training(name, spec.min_image_size - 1)
+
+
+@tf.autograph.experimental.do_not_convert
+def _build_for_training(name: str, size: int) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Builds without the factory, which would not let small images through."""
+    spec = REGISTRY[name]
+    build = getattr(importlib.import_module(spec.module), spec.function)
+    with tf.Graph().as_default():
+        return build(_images(size, spec.num_channels), num_classes=5, is_training=True)
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_images_below_the_minimum_are_refused_with_the_minimum(name: str) -> None:
+    spec = REGISTRY[name]
+    check_image_size(spec, spec.min_image_size)
+    with pytest.raises(ConfigError) as caught:
+        check_image_size(spec, spec.min_image_size - 1)
+    assert f"{name} needs at least {spec.min_image_size} pixels" in caught.value.cause
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", _nets())
+def test_weight_decay_covers_the_recorded_variables(name: str, shared: Path) -> None:
+    spec = REGISTRY[name]
+    facts = json.loads((shared / "nets" / "layout" / f"{name}.facts.json").read_text())
+    network_fn = get_network_fn(name, spec.num_classes, weight_decay=0.5, is_training=True)
+    network_fn(_images(spec.default_image_size, spec.num_channels))
+    decayed = [
+        operation.name
+        for loss in tf.compat.v1.losses.get_regularization_losses()
+        for operation in layout.operations_behind([loss]).values()
+        if operation.type == "VarHandleOp"
+    ]
+    assert sorted(decayed) == sorted(facts["regularized_with_weight_decay"])
+
+
+_CLASSIFIER = "num_classes is_training dropout_keep_prob"
+_WIDTH = "min_depth depth_multiplier"
+_ATROUS = "num_classes is_training global_pool output_stride"
+_WIDE = "min_base_depth depth_multiplier reuse scope"
+_STRIDED = "store_non_strided_activations"
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        (lenet.lenet, f"images {_CLASSIFIER} prediction_fn scope"),
+        (cifarnet.cifarnet, f"images {_CLASSIFIER} prediction_fn scope"),
+        (alexnet.alexnet_v2, f"inputs {_CLASSIFIER} spatial_squeeze scope global_pool"),
+        (overfeat.overfeat, f"inputs {_CLASSIFIER} spatial_squeeze scope global_pool"),
+        (
+            vgg.vgg_16,
+            f"inputs {_CLASSIFIER} spatial_squeeze reuse scope fc_conv_padding global_pool",
+        ),
+        (inception.inception_v1_base, "inputs final_endpoint include_root_block scope"),
+        (
+            inception.inception_v1,
+            f"inputs {_CLASSIFIER} prediction_fn spatial_squeeze reuse scope global_pool",
+        ),
+        (
+            inception.inception_v2_base,
+            f"inputs final_endpoint {_WIDTH} use_separable_conv data_format include_root_block "
+            "scope",
+        ),
+        (
+            inception.inception_v2,
+            f"inputs {_CLASSIFIER} {_WIDTH} prediction_fn spatial_squeeze reuse scope global_pool",
+        ),
+        (inception.inception_v3_base, f"inputs final_endpoint {_WIDTH} scope"),
+        (
+            inception.inception_v3,
+            f"inputs {_CLASSIFIER} {_WIDTH} prediction_fn spatial_squeeze reuse create_aux_logits "
+            "scope global_pool",
+        ),
+        (inception.inception_v4_base, "inputs final_endpoint scope"),
+        (inception.inception_v4, f"inputs {_CLASSIFIER} reuse scope create_aux_logits"),
+        (
+            inception.inception_resnet_v2_base,
+            "inputs final_endpoint output_stride align_feature_maps scope activation_fn",
+        ),
+        (
+            inception.inception_resnet_v2,
+            f"inputs {_CLASSIFIER} reuse scope create_aux_logits activation_fn",
+        ),
+        (
+            resnet_v1.resnet_v1,
+            f"inputs blocks {_ATROUS} include_root_block spatial_squeeze {_STRIDED} reuse scope",
+        ),
+        (resnet_v1.resnet_v1_50, f"inputs {_ATROUS} spatial_squeeze {_STRIDED} {_WIDE}"),
+        (resnet_v1.resnet_v1_152, f"inputs {_ATROUS} {_STRIDED} spatial_squeeze"),
+        (
+            resnet_v2.resnet_v2,
+            f"inputs blocks {_ATROUS} include_root_block spatial_squeeze reuse scope",
+        ),
+        (resnet_v2.resnet_v2_50, f"inputs {_ATROUS} spatial_squeeze reuse scope"),
+        (
+            mobilenet_v1.mobilenet_v1,
+            f"inputs num_classes dropout_keep_prob is_training {_WIDTH} conv_defs prediction_fn "
+            "spatial_squeeze reuse scope global_pool",
+        ),
+    ],
+)
+def test_arguments_come_in_the_order_of_tf_slim(function: Any, arguments: str) -> None:
+    expected = arguments.split()
+    assert list(inspect.signature(function).parameters)[: len(expected)] == expected

@@ -13,10 +13,7 @@ from slimworks.components.nets.module import SlimModule
 from slimworks.components.nets.registry import REGISTRY, get_net
 
 SIZE = 32
-BIG = {name for name in REGISTRY if name.startswith(("resnet", "vgg", "alexnet", "overfeat"))} | {
-    *("inception_v1", "inception_v2", "inception_v3", "mobilenet_v1", "mobilenet_v1_075"),
-    "mobilenet_v1_050",
-}
+QUICK = {"lenet", "cifarnet", "mobilenet_v1_025"}
 MEAN = "MobilenetV1/Conv2d_0/BatchNorm/moving_mean"
 
 
@@ -83,6 +80,13 @@ def test_forward_takes_any_batch_size_in_several_functions(module: SlimModule) -
     np.testing.assert_allclose(whole[:1], logits(images[:1]), atol=1e-5)
     assert whole.shape == [6, 3]
     assert embedding(images[:2]).shape == [2, 256]
+
+
+def test_step_is_for_networks_that_drop_paths_only(module: SlimModule) -> None:
+    images, _ = _batch(1)
+    step = tf.Variable(3, dtype=tf.int64, trainable=False)
+    forward = tf.function(lambda x: module.forward(x, is_training=False, step=step).logits)
+    assert forward(images).shape == [1, 3]
 
 
 def test_forward_refuses_to_run_eagerly(module: SlimModule) -> None:
@@ -193,7 +197,7 @@ def test_saved_model_gives_the_same_logits(module: SlimModule, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow if name in BIG else ()) for name in REGISTRY],
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in REGISTRY],
 )
 def test_every_network_builds_and_embeds(name: str) -> None:
     spec = get_net(name)

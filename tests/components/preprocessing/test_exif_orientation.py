@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -107,3 +108,46 @@ def test_orientation_in_dataset_equals_eager() -> None:
     dataset = tf.data.Dataset.from_tensor_slices(images).map(exif.jpeg_orientation)
     eager = [int(exif.jpeg_orientation(tf.constant(encoded))) for encoded in images]
     assert list(dataset.as_numpy_iterator()) == eager
+
+
+PNG_ORIENTATION = tf.function(exif.png_orientation, autograph=False)
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+
+
+def png(behind_the_pixels: bool = False, orientation: int = 6, order: str = "<") -> bytes:
+    """A PNG of 16 x 24 pixels with an eXIf chunk."""
+    stream = io.BytesIO()
+    Image.open(io.BytesIO(photo())).save(stream, "PNG")
+    encoded = stream.getvalue()
+    place = encoded.index(b"IEND" if behind_the_pixels else b"IDAT") - 4
+    return encoded[:place] + chunk(b"eXIf", tiff(orientation, order)) + encoded[place:]
+
+
+@pytest.mark.parametrize("behind_the_pixels", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_png_is_turned_as_pillow_turns_it(
+    orientation: int, order: str, behind_the_pixels: bool
+) -> None:
+    encoded = png(behind_the_pixels, orientation, order)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(encoded))))
+    assert PNG_ORIENTATION(tf.constant(encoded)) == orientation
+    np.testing.assert_array_equal(DECODE(tf.constant(encoded)), expected)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"eXI", b"XIf" + tiff(6), b"eXIf", b"eXIfII*", b"eXIfXX*\0" + tiff(6)[4:], b"eXIf" * 9],
+)
+def test_png_without_a_sound_exif_chunk_is_upright(content: bytes) -> None:
+    assert PNG_ORIENTATION(tf.constant(content)) == 1
+
+
+def test_orientation_of_a_png_in_dataset_equals_eager() -> None:
+    images = [png(orientation=value) for value in range(1, 9)]
+    dataset = tf.data.Dataset.from_tensor_slices(images).map(exif.png_orientation)
+    assert list(dataset.as_numpy_iterator()) == list(range(1, 9))

@@ -145,6 +145,37 @@ def test_other_content_is_refused_with_the_way_out(encoded: bytes) -> None:
         DECODE(tf.constant(encoded))
 
 
+@pytest.mark.parametrize(
+    ("encoded", "name"),
+    [
+        (b"", "an empty file"),
+        (b"<html>not found</html>", "what was sent"),
+        (encode(gradient(), "WEBP"), "a WebP file"),
+        (encode(gradient(), "TIFF"), "a TIFF file"),
+        (encode(gradient(), "JPEG2000"), "a JPEG 2000 file"),
+        (encode(gradient(), "ICO"), "an ICO file"),
+        (b"\0\0\0\x20ftypavif" + b"\0" * 20, "an AVIF file"),
+        (b"\0\0\0\x20ftypheic" + b"\0" * 20, "a HEIC file"),
+    ],
+    ids=["empty", "html", "webp", "tiff", "jpeg2000", "ico", "avif", "heic"],
+)
+def test_refusal_names_what_was_sent(encoded: bytes, name: str) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        DECODE(tf.constant(encoded))
+    assert (
+        f"{name} is not a JPEG, PNG, GIF or BMP image. WebP, TIFF and other formats must be "
+        "converted to PNG or JPEG before they are sent; `slimworks predict` converts them."
+    ) in str(caught.value)
+
+
+def test_os2_bmp_is_refused_not_misread() -> None:
+    """Its header of 12 bytes holds the size in other places; what follows looks like 24 bits."""
+    encoded = bytearray(encode(gradient(), "BMP"))
+    encoded[14] = 12
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a BMP image that is compressed"):
+        DECODE(tf.constant(bytes(encoded)))
+
+
 @pytest.mark.parametrize("offset", [28, 30], ids=["bits", "compression"])
 def test_unusual_bmp_is_refused(offset: int) -> None:
     encoded = bytearray(encode(gradient(), "BMP"))
@@ -164,7 +195,8 @@ def test_eager_dataset_and_map_fn_agree() -> None:
     images = [encoded for encoded, _ in EXACT.values()]
     images += [sixteen_bit_grey()[0], encode(gradient("CMYK"), "JPEG"), encode(PALETTE, "PNG")]
     eager = [decoding.decode_image(tf.constant(encoded)).numpy() for encoded in images]
-    dataset = tf.data.Dataset.from_tensor_slices(images).map(decoding.decode_image)
+    decode = tf.autograph.experimental.do_not_convert(decoding.decode_image)
+    dataset = tf.data.Dataset.from_tensor_slices(images).map(decode)
     mapped = tf.function(
         lambda batch: tf.map_fn(
             decoding.decode_image, batch, fn_output_signature=tf.TensorSpec([12, 20, 3], tf.uint8)

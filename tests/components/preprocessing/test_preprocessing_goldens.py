@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from slimworks.components.preprocessing import decoding, families
+from slimworks.components.preprocessing.preprocessing_factory import get_preprocessing
 
 pytestmark = pytest.mark.shared
 
@@ -26,17 +28,33 @@ def load(shared: Path, name: str) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_eval_exact_equals_tf_slim(shared: Path, case: str) -> None:
-    inputs, golden = load(shared, "inputs"), load(shared, case)
-    family, height, width, use_grayscale, _ = json.loads(str(golden["call"]))
+def call_of(golden: dict[str, np.ndarray]) -> tuple[Any, int, int, dict[str, Any]]:
+    """TF-Slim's call: the function of that name, height, width, options."""
+    family, height, width, use_grayscale, options = json.loads(str(golden["call"]))
     if family in ("cifarnet", "lenet"):
         height, width = width, height  # TF-Slim swaps them, we do not
-    preprocessing = families.get_preprocessing(family)
+    return get_preprocessing(family, use_grayscale=use_grayscale), height, width, options
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_eval_equals_tf_slim(shared: Path, case: str) -> None:
+    inputs, golden = load(shared, "inputs"), load(shared, case)
+    preprocess, height, width, options = call_of(golden)
     for index in range(6):
-        image = tf.constant(inputs[f"image_{index}"])
-        output = preprocessing.eval_exact(image, height, width, use_grayscale=use_grayscale)
-        np.testing.assert_allclose(output, golden[f"output_{index}"], rtol=0, atol=1e-5)
+        output = preprocess(tf.constant(inputs[f"image_{index}"]), height, width, **options)
+        np.testing.assert_allclose(output, golden[f"output_{index}"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_eval_of_a_batch_equals_tf_slim(shared: Path, case: str) -> None:
+    inputs, golden = load(shared, "inputs"), load(shared, case)
+    preprocess, height, width, options = call_of(golden)
+    batch = tf.constant(np.stack([inputs[f"image_{index}"] for index in range(3)]))
+    graph = tf.function(
+        lambda images: preprocess(images, height, width, **options), autograph=False
+    )
+    expected = np.stack([golden[f"output_{index}"] for index in range(3)])
+    np.testing.assert_allclose(graph(batch), expected, rtol=0, atol=1e-6)
 
 
 def test_decoder_gives_the_pixels_that_tf_slim_saw(shared: Path) -> None:
@@ -132,21 +150,3 @@ def test_unusable_files_are_errors(shared: Path, name: str) -> None:
     encoded = (shared / "data" / "awkward" / name).read_bytes()
     with pytest.raises(tf.errors.InvalidArgumentError):
         DECODE(tf.constant(encoded))
-
-
-def test_eager_dataset_and_map_fn_agree_on_odd_images(shared: Path) -> None:
-    images = [(shared / "data" / "awkward" / name).read_bytes() for name in DECODABLE]
-    preprocessing = families.get_preprocessing("inception")
-
-    def stored(encoded: tf.Tensor) -> tf.Tensor:
-        return preprocessing.to_stored(encoded, 64, 3)
-
-    eager = [stored(tf.constant(encoded)).numpy() for encoded in images]
-    dataset = tf.data.Dataset.from_tensor_slices(images).map(stored).batch(len(images))
-    mapped = tf.function(
-        lambda batch: tf.map_fn(
-            stored, batch, fn_output_signature=tf.TensorSpec([64, 64, 3], tf.uint8)
-        )
-    )(tf.constant(images))
-    np.testing.assert_array_equal(next(iter(dataset)), eager)
-    np.testing.assert_array_equal(mapped, eager)

@@ -93,7 +93,6 @@ def awkward_images():
         "32 bit bmp": encoded(rgba, "BMP"),
         "cmyk tiff": encoded(rgb.convert("CMYK"), "TIFF"),
         "16 bit tiff": encoded(grey, "TIFF"),
-        "sideways png": encoded(rgb, "PNG", exif=sideways),
         "sideways tiff": encoded(rgb, "TIFF", exif=sideways),
         "sideways webp": encoded(rgb, "WEBP", lossless=True, exif=sideways),
     }

@@ -1,0 +1,34 @@
+"""Running a function over pixels in batches of one size, as models of a fixed batch need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+BATCH_SIZE = 8
+
+
+def in_batches(
+    pixels: np.ndarray,
+    run: Callable[[np.ndarray], np.ndarray],
+    batch_size: int | None = None,
+) -> np.ndarray:
+    """Applies `run` to [B, ...] at a time and returns the rows [N, K].
+
+    Args:
+        pixels: [N, ...].
+        run: [B, ...] -> [B, K].
+        batch_size: B; the last batch is filled up with the last row. None: BATCH_SIZE.
+    """
+    size = batch_size or BATCH_SIZE
+    num_missing = -len(pixels) % size
+    filled = np.concatenate([pixels, np.repeat(pixels[-1:], num_missing, axis=0)])
+    rows = [run(filled[start : start + size]) for start in range(0, len(filled), size)]
+    return np.concatenate(rows)[: len(pixels)]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """float32 [N, K] -> float32 [N, K], computed in float64."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
