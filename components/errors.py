@@ -46,6 +46,10 @@ class ConfigError(SlimWorksError):
     exit_code = EXIT_USAGE
 
 
+class ConfigValueError(ConfigError, ValueError):
+    """A ConfigError where TF-Slim raises ValueError: code written for TF-Slim may catch that."""
+
+
 class DataError(SlimWorksError):
     """The user's images or manifests cannot be used."""
 
@@ -65,7 +69,8 @@ class ServingError(SlimWorksError):
 
 
 ERRORS: dict[str, type[SlimWorksError]] = {
-    error.__name__: error for error in (ConfigError, DataError, TrainingError, ServingError)
+    error.__name__: error
+    for error in (ConfigError, ConfigValueError, DataError, TrainingError, ServingError)
 }
 
 

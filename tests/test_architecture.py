@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gate": set(),
     "ingest": {"examples"},
     "nets": set(),
-    "preprocessing": {"nets"},  # preprocessing_factory: by the name of a network
+    "preprocessing": {"examples", "nets"},  # formats; the factory: by the name of a network
     "pusher": set(),
     "replay": {"examples", "serving"},
     "report": {"examples"},

@@ -84,9 +84,14 @@ def head_of(spec: NetSpec, shapes: Mapping[str, Shape]) -> tuple[str, ...]:
     )
 
 
+def start_of(root: str) -> str:
+    """What the names below a root scope start with; an empty root is none."""
+    return f"{root}/" if root else ""
+
+
 def below_root(name: str, root: str) -> str:
-    """Removes the root scope of a name; an empty root is none."""
-    return name.removeprefix(f"{root}/") if root else name
+    """Removes the root scope of a name."""
+    return name.removeprefix(start_of(root))
 
 
 def digest_layers(shapes: Mapping[str, Shape], head: Iterable[str]) -> dict[str, Layer]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import NamedTuple
+
+import tensorflow as tf
 
 # The last eight bytes of TensorFlow's sorted tables: a V1 checkpoint, or the index of a V2 one.
 _TABLE_MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
@@ -36,29 +37,37 @@ _BY_START: tuple[tuple[int, bytes, Foreign], ...] = (
 )
 
 
+def is_file(path: str) -> bool:
+    """Says whether a path, on this machine or remote, is one of a file."""
+    return bool(tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path))
+
+
 def is_table(path: str | os.PathLike[str]) -> bool:
     """Says whether a file is a V1 checkpoint or a V2 index that was written to its end."""
-    path = Path(path)
-    if not path.is_file() or path.stat().st_size < len(_TABLE_MAGIC):
+    path = os.fspath(path)
+    if not is_file(path):
         return False
-    with path.open("rb") as stream:
-        stream.seek(-len(_TABLE_MAGIC), os.SEEK_END)
-        return stream.read() == _TABLE_MAGIC
+    start = tf.io.gfile.stat(path).length - len(_TABLE_MAGIC)
+    if start < 0:
+        return False
+    with tf.io.gfile.GFile(path, "rb") as stream:
+        stream.seek(start)
+        return bool(stream.read() == _TABLE_MAGIC)
 
 
 def identify_foreign(path: str | os.PathLike[str]) -> Foreign:
     """Says what a file is that `is_table` refuses."""
-    path = Path(path)
-    with path.open("rb") as stream:
+    name = os.path.basename(path)
+    with tf.io.gfile.GFile(os.fspath(path), "rb") as stream:
         head = stream.read(_HEAD_BYTES)
     if not head:
         return Foreign("empty", _INCOMPLETE)
     for offset, start, foreign in _BY_START:
         if head[offset:].startswith(start):
             return foreign
-    if path.name == "saved_model.pb":
+    if name == "saved_model.pb":
         return Foreign("the graph of a SavedModel", _CHECKPOINT_NEEDED)
-    if path.suffix == ".pb":
+    if name.endswith(".pb"):
         return Foreign(
             "a frozen graph, which has constants instead of variables",
             "Give the checkpoint that it was frozen from.",

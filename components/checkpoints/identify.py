@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from slimworks.components.checkpoints import fingerprints
-from slimworks.components.checkpoints.fingerprints import Layer, Shape
+from slimworks.components.checkpoints.fingerprints import Layer, Shape, start_of
 from slimworks.components.checkpoints.names import AVERAGE_SUFFIX, variables_among
 from slimworks.components.nets.registry import REGISTRY
 
@@ -50,7 +50,7 @@ class Match:
     def name_map(self) -> dict[str, str]:
         """What `train.checkpoint_name_map` has to be; empty where the names are the network's."""
         scope = REGISTRY[self.net].scope
-        return {} if self.root == scope else {_prefix(self.root): _prefix(scope)}
+        return {} if self.root == scope else {start_of(self.root): start_of(scope)}
 
 
 def identify(stored: Mapping[str, Shape]) -> Match | None:
@@ -105,12 +105,8 @@ def network_shapes(stored: Mapping[str, Shape]) -> dict[str, Shape]:
     }
 
 
-def _prefix(root: str) -> str:
-    return f"{root}/" if root else ""
-
-
 def _is_in(name: str, root: str) -> bool:
-    return name.startswith(_prefix(root))
+    return name.startswith(start_of(root))
 
 
 def _roots(shapes: Iterable[str]) -> list[str]:
@@ -150,6 +146,6 @@ def _num_classes(net: str, root: str, shapes: Mapping[str, Shape]) -> int | None
     spec = REGISTRY[net]
     main = fingerprints.below_root(spec.head_scopes[0], spec.scope)
     for name in fingerprints.load_fingerprints()[net].head:
-        if name.startswith(main) and (shape := shapes.get(_prefix(root) + name)):
+        if name.startswith(main) and (shape := shapes.get(start_of(root) + name)):
             return shape[-1]
     return None

@@ -95,8 +95,7 @@ def _text(shape: Shape) -> str:
 def _explain(misfit: Misfit) -> tuple[str, str]:
     in_head = [name for name in misfit.names if name.startswith(tuple(misfit.head_scopes))]
     if len(in_head) == len(misfit.names):
-        scopes = [*misfit.excluded_scopes, *_heads_of(misfit, in_head)]
-        return _head_cause(misfit), exclude_fix(scopes)
+        return _head_cause(misfit), _head_fix(misfit, in_head)
     ours, theirs = identify(misfit.shapes), identify(misfit.checkpoint_shapes)
     wanted = ours.net if ours else "this network"
     if theirs and theirs.fits:
@@ -159,6 +158,17 @@ def _head_cause(misfit: Misfit) -> str:
         if ours != theirs:
             return f"The network has {ours} classes, the checkpoint {theirs}."
     return "Only the head differs."
+
+
+def _head_fix(misfit: Misfit, in_head: Sequence[str]) -> str:
+    heads = tuple(scope.rstrip("/") for scope in misfit.head_scopes)
+    if not all(scope.startswith(heads) for scope in misfit.excluded_scopes):
+        # `auto` would restore the other layers that the user leaves out.
+        return exclude_fix([*misfit.excluded_scopes, *_heads_of(misfit, in_head)])
+    return (
+        "Type `--set train.checkpoint_exclude_scopes=auto`, which is the default: the head is "
+        "trained from its initial values."
+    )
 
 
 def exclude_fix(scopes: Sequence[str]) -> str:

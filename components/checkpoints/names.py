@@ -126,6 +126,26 @@ def stored_by_variable(
     return {wanted: name for wanted, name in found.items() if wanted in variables}
 
 
+def values_to_read(
+    stored: Mapping[str, str], names: Collection[str], prefer_averages: bool = True
+) -> dict[str, str]:
+    """Returns variable name -> name of the value to read: the average or the variable's own.
+
+    Args:
+        stored: Variable name -> stored name, as `stored_by_variable` returns it.
+        names: All names of the checkpoint.
+        prefer_averages: Takes the average where there is one.
+    """
+    values = {}
+    for name, base in stored.items():
+        average = base + AVERAGE_SUFFIX
+        if prefer_averages and average in names:
+            values[name] = average
+        elif base in names:
+            values[name] = base
+    return values
+
+
 def _check_use(
     pair: Pair,
     renamed: Sequence[str],

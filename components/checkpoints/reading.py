@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from slimworks.components.checkpoints import save
-from slimworks.components.checkpoints.foreign import identify_foreign, is_table
+from slimworks.components.checkpoints.foreign import identify_foreign, is_file, is_table
 from slimworks.components.errors import ConfigError
 
 Shape = tuple[int, ...]
@@ -62,7 +62,8 @@ def open_checkpoint(path: str | os.PathLike[str], setting: str = CHECKPOINT_SETT
     """Opens a checkpoint given by prefix, by one of its files, or by folder (its newest one).
 
     Args:
-        path: Of a V1 or V2 checkpoint, in one file or in shards.
+        path: Of a V1 or V2 checkpoint, in one file or in shards; on this machine, or where else
+            TensorFlow reads, such as "gs://BUCKET/model.ckpt".
         setting: What messages call the path's origin.
 
     Raises:
@@ -72,7 +73,7 @@ def open_checkpoint(path: str | os.PathLike[str], setting: str = CHECKPOINT_SETT
     version: Literal["V1", "V2"] = "V2" if tf.io.gfile.exists(prefix + _INDEX_SUFFIX) else "V1"
     _check_files(prefix, version)
     try:
-        reader = tf.train.load_checkpoint(prefix)
+        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
     except _NOT_READABLE as error:
         raise _unreadable(prefix, error) from error
     shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
@@ -90,10 +91,19 @@ def resolve(path: str | os.PathLike[str], setting: str = CHECKPOINT_SETTING) -> 
     """Returns the prefix of a checkpoint given by prefix, by one of its files, or by folder.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is none, or TensorFlow cannot look there.
     """
-    path = os.fspath(path)
-    if os.path.basename(path) == save.STATE_FILE and os.path.isfile(path):
+    try:
+        return _resolve(os.fspath(path), setting)
+    except tf.errors.OpError as error:
+        raise ConfigError(
+            f"{setting} is {path}, where TensorFlow cannot read: {_reason(error)}.",
+            "Check the path and the right to read it, or copy the checkpoint to this machine.",
+        ) from error
+
+
+def _resolve(path: str, setting: str) -> str:
+    if os.path.basename(path) == save.STATE_FILE and is_file(path):
         path = os.path.dirname(path) or "."
     if tf.io.gfile.isdir(path):
         path = _newest_of(path, setting)
@@ -104,7 +114,7 @@ def resolve(path: str | os.PathLike[str], setting: str = CHECKPOINT_SETTING) -> 
     if tf.io.gfile.exists(path) and stem == path:
         return _SHARD_OF_V1.sub(rf"{_ALL_SHARDS}\1", path) if is_table(path) else path
     for pattern in (path, f"{path}{_ALL_SHARDS}?????"):
-        shards = [match for match in sorted(glob.glob(pattern)) if is_table(match)]
+        shards = [match for match in sorted(tf.io.gfile.glob(pattern)) if is_table(match)]
         if shards:
             return _SHARD_OF_V1.sub(rf"{_ALL_SHARDS}\1", shards[0])
     if tf.io.gfile.exists(path):
@@ -119,7 +129,7 @@ def resolve(path: str | os.PathLike[str], setting: str = CHECKPOINT_SETTING) -> 
 
 
 def _newest_of(folder: str, setting: str) -> str:
-    if os.path.exists(os.path.join(folder, "saved_model.pb")):
+    if tf.io.gfile.exists(os.path.join(folder, "saved_model.pb")):
         raise ConfigError(
             f"{setting} is {folder}, a SavedModel.",
             "Give the checkpoint that it was exported from; `slimworks train` keeps it in the "
@@ -137,7 +147,7 @@ def _newest_of(folder: str, setting: str) -> str:
 def _check_files(prefix: str, version: str) -> None:
     """Finds files that are no checkpoint, or half of one, before TensorFlow words it."""
     if version == "V1":
-        if os.path.isfile(prefix) and not is_table(prefix):
+        if is_file(prefix) and not is_table(prefix):
             foreign = identify_foreign(prefix)
             raise ConfigError(
                 f"{prefix} is no readable TensorFlow checkpoint: it is {foreign.what}.", foreign.fix
@@ -145,8 +155,8 @@ def _check_files(prefix: str, version: str) -> None:
         stem, is_sharded, num_shards = prefix.partition(_ALL_SHARDS)
         if is_sharded:
             _check_shards(prefix, stem, int(num_shards))
-    elif "://" not in prefix:  # only TensorFlow can look there
-        found = sorted(glob.glob(glob.escape(prefix) + ".data-*-of-*"))
+    else:
+        found = sorted(tf.io.gfile.glob(glob.escape(prefix) + ".data-*-of-*"))
         num_shards = found[0].rpartition("-")[2] if found else "00001"
         _check_shards(prefix, f"{prefix}.data", int(num_shards))
 
@@ -154,7 +164,7 @@ def _check_files(prefix: str, version: str) -> None:
 def _check_shards(prefix: str, stem: str, num_shards: int) -> None:
     for number in range(num_shards):
         shard = f"{stem}-{number:05d}-of-{num_shards:05d}"
-        if not os.path.isfile(shard):
+        if not tf.io.gfile.exists(shard):
             raise _incomplete(prefix, f"{os.path.basename(shard)} does not exist")
 
 
@@ -166,5 +176,9 @@ def _incomplete(prefix: str, reason: str) -> ConfigError:
 
 
 def _unreadable(prefix: str, error: Exception) -> ConfigError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return _incomplete(prefix, reason.rstrip("."))
+    return _incomplete(prefix, _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    text = str(error.message if isinstance(error, tf.errors.OpError) else error)
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

@@ -15,14 +15,10 @@ from slimworks.components.checkpoints.names import (
     AVERAGE_SUFFIX,
     parse_name_map,
     stored_by_variable,
+    values_to_read,
     variables_among,
 )
-from slimworks.components.checkpoints.reading import (
-    Checkpoint,
-    Shape,
-    open_checkpoint,
-    resolve,
-)
+from slimworks.components.checkpoints.reading import Checkpoint, open_checkpoint, resolve
 from slimworks.components.errors import ConfigError
 
 __all__ = ["RestoreReport", "resolve", "restore"]
@@ -65,7 +61,9 @@ def restore(
 ) -> RestoreReport:
     """Assigns a checkpoint's values to variables of the same names.
 
-    Nothing is assigned unless everything fits.
+    Nothing is assigned unless everything fits. Shapes have to agree, dtypes not: a value is cast
+    to its variable's dtype. float16 and bfloat16 become float32 without a loss; float64 is
+    rounded.
 
     Args:
         variables: By TF1 name: a network's model variables.
@@ -89,7 +87,7 @@ def restore(
     shapes = {name: tuple(variable.shape.as_list()) for name, variable in variables.items()}
     stored_names = variables_among(checkpoint.shapes)
     stored = stored_by_variable(stored_names, shapes, pairs, checkpoint.prefix)
-    sources = _sources(stored, checkpoint.shapes, prefer_averages)
+    sources = values_to_read(stored, checkpoint.shapes, prefer_averages)
     fits = {n: n in sources and checkpoint.shapes[sources[n]] == shapes[n] for n in variables}
     scopes = _scopes_to_exclude(exclude_scopes, head_scopes, fits)
     excluded = tuple(name for name in variables if name.startswith(scopes))
@@ -149,20 +147,6 @@ def _nothing_left(scopes: Sequence[str], checkpoint_path: str | os.PathLike[str]
     )
 
 
-def _sources(
-    stored: Mapping[str, str], shapes: Mapping[str, Shape], prefer_averages: bool
-) -> dict[str, str]:
-    """Returns variable name -> name of the tensor to read: the average or the value itself."""
-    sources = {}
-    for name, base in stored.items():
-        average = base + AVERAGE_SUFFIX
-        if prefer_averages and average in shapes:
-            sources[name] = average
-        elif base in shapes:
-            sources[name] = base
-    return sources
-
-
 def _scopes_to_exclude(
     exclude_scopes: Sequence[str] | Literal["auto"],
     head_scopes: Sequence[str],
@@ -180,6 +164,7 @@ def _scopes_to_exclude(
 def _assign(
     variables: Mapping[str, tf.Variable], restored: Mapping[str, str], checkpoint: Checkpoint
 ) -> None:
+    """Reads everything before it assigns; casts to the variables' dtypes."""
     values = {name: checkpoint.read(source) for name, source in restored.items()}
     for name, value in values.items():
         variables[name].assign(value)

@@ -14,7 +14,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 
 from slimworks.components import files
-from slimworks.components.checkpoints.foreign import is_table
+from slimworks.components.checkpoints.foreign import is_file, is_table
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -75,21 +75,30 @@ def latest_checkpoint(folder: StrPath) -> str | None:
     """Returns the prefix of a folder's newest checkpoint, or None.
 
     The folder's `checkpoint` file decides. Where it is missing, or names nothing that exists (an
-    unpacked archive, a kill at the wrong moment), the newest index or V1 file does.
+    unpacked archive, a kill at the wrong moment), the newest index or V1 file does; of several of
+    one second the one of the highest step.
+
+    Args:
+        folder: On this machine, or where else TensorFlow reads, such as "gs://BUCKET/DIR".
     """
-    folder = Path(folder)
-    state = tf.train.get_checkpoint_state(str(folder))
+    folder = os.fspath(folder)
+    state = tf.train.get_checkpoint_state(folder)
     named = [*state.all_model_checkpoint_paths, state.model_checkpoint_path] if state else []
     for prefix in reversed(named):
         # A copied folder may name the place that it was copied from.
-        for candidate in (Path(prefix), folder / Path(prefix).name):
-            if _with(candidate, _INDEX_SUFFIX).exists() or candidate.is_file():
-                return str(candidate)
-    found = [path for path in folder.glob("[!.]*") if is_table(path)]
-    if not found:
-        return None
-    newest = max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
-    return str(newest).removesuffix(_INDEX_SUFFIX)
+        for candidate in (prefix, os.path.join(folder, os.path.basename(prefix))):
+            if tf.io.gfile.exists(candidate + _INDEX_SUFFIX) or is_file(candidate):
+                return candidate
+    names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
+    paths = [os.path.join(folder, name) for name in names if not name.startswith(".")]
+    found = [path for path in paths if is_table(path)]
+    return max(found, key=_age).removesuffix(_INDEX_SUFFIX) if found else None
+
+
+def _age(path: str) -> tuple[int, int, str]:
+    """Grows with time, in seconds; then with the step in the name."""
+    step = re.search(r"-(\d+)$", path.removesuffix(_INDEX_SUFFIX))
+    return tf.io.gfile.stat(path).mtime_nsec, int(step[1]) if step else -1, path
 
 
 def keep_newest(folder: StrPath, n: int) -> None:

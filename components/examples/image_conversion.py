@@ -24,12 +24,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from slimworks.components.examples import image_formats
+from slimworks.components.examples.image_formats import MAX_PIXELS
 
 if TYPE_CHECKING:
     from PIL import Image
-
-# What TensorFlow's decoders take: 2**29 bytes of RGB. Pillow opens nothing larger either.
-MAX_PIXELS = 178_956_970
 
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _MODES_WITHOUT_RANGE = ("F", "LAB", "HSV")

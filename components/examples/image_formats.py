@@ -1,11 +1,12 @@
 """Image formats by their first bytes: what the graph reads, what is converted, what is refused.
 
-One list for ingest and for the client of a server. No imports but the standard library's: the
-client starts with it.
+One list for ingest, for the client of a server and for the graph that it serves. No imports but the
+standard library's: the client starts with it.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 
 # Kind -> value of image/format. Kinds are Pillow's names.
@@ -19,28 +20,52 @@ READ_SUFFIXES = frozenset(
     | {".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
 
-_SIGNATURES = (
-    (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"),
-    (b"II*\x00", "TIFF"), (b"MM\x00*", "TIFF"), (b"II+\x00", "TIFF"), (b"MM\x00+", "TIFF"),
-    (b"\x00\x00\x00\x0cjP  ", "JPEG2000"), (b"\xff\x4f\xff\x51", "JPEG2000"),
-    (b"8BPS", "PSD"), (b"\x00\x00\x01\x00", "ICO"), (b"%PDF", "PDF"), (b"\xff\x0a", "JPEG XL"),
-    (b"\x00\x00\x00\x0cJXL ", "JPEG XL"), (b"%!PS", "EPS"),
+# (start, bytes there, kind); the first that fits counts. The graph's refusals name files by it too.
+SIGNATURES = (
+    (0, b"\xff\xd8\xff", "JPEG"), (0, b"\x89PNG\r\n\x1a\n", "PNG"), (0, b"GIF8", "GIF"),
+    (0, b"BM", "BMP"),
+    (0, b"II*\0", "TIFF"), (0, b"MM\0*", "TIFF"), (0, b"II+\0", "TIFF"), (0, b"MM\0+", "TIFF"),
+    (0, b"\0\0\0\x0cjP  ", "JPEG2000"), (0, b"\xff\x4f\xff\x51", "JPEG2000"),
+    (0, b"8BPS", "PSD"), (0, b"\0\0\1\0", "ICO"), (0, b"%PDF", "PDF"), (0, b"%!PS", "EPS"),
+    (0, b"\xff\x0a", "JPEG XL"), (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (8, b"WEBP", "WEBP"),
+    (4, b"ftypavif", "AVIF"), (4, b"ftypavis", "AVIF"), (4, b"ftypheic", "HEIC"),
+    (4, b"ftypheix", "HEIC"), (4, b"ftypmif1", "HEIF"), (4, b"ftyp", "ISO media"),
 )  # fmt: skip
-_BRANDS = {
-    b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF",
+# (regular expression, kind) of files that start with text, for the first TEXT_BYTES. Python's re
+# and TensorFlow's RE2 read these expressions alike. PPM is found with its bitmaps (P1, P4) and
+# greymaps (P2, P5); SVG behind the prolog of XML, so that a web page with a drawing is none.
+TEXT_SIGNATURES = (
+    (r"P[1-6][\t-\r ]", "PPM"),
+    (
+        "(\ufeff)?"  # byte order mark
+        r"\s*((<\?[^>]*>|<!--([^-]|-[^-])*-->|<!DOCTYPE\s+svg[^>\[]*(\[[^\]]*\]\s*)?>)\s*)*"
+        r"<(svg:)?svg[\s/>]",
+        "SVG",
+    ),
+)
+TEXT_BYTES = 4096
+# Kind -> what messages call a file of a kind that the graph does not read.
+FOREIGN_NAMES = {
+    "WEBP": "a WebP file", "TIFF": "a TIFF file", "JPEG2000": "a JPEG 2000 file",
+    "PPM": "a PPM file", "AVIF": "an AVIF file", "HEIC": "a HEIC file", "HEIF": "a HEIF file",
+    "ISO media": "an ISO media file", "JPEG XL": "a JPEG XL file", "ICO": "an ICO file",
+    "PSD": "a Photoshop file", "PDF": "a PDF file", "EPS": "an EPS file", "SVG": "an SVG file",
 }  # fmt: skip
+# What TensorFlow's decoders take: 2**29 bytes of RGB. Pillow opens nothing larger either.
+MAX_PIXELS = 2**29 // 3
 _BMP_HEADER_BYTES = 40  # BITMAPINFOHEADER; shorter ones have other fields
 
 
 def kind_of(data: bytes) -> str | None:
     """Name of an image file's format: a key of READ_FORMATS, another name, or None."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[4:8] == b"ftyp":
-        return _BRANDS.get(data[8:12], "an ISO media file")
-    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
-        return "PPM"  # with its bitmaps (P1, P4) and greymaps (P2, P5)
-    return next((kind for start, kind in _SIGNATURES if data.startswith(start)), None)
+    for start, signature, kind in SIGNATURES:
+        if data.startswith(signature, start):
+            return kind
+    head = data[:TEXT_BYTES]
+    return next(
+        (kind for pattern, kind in TEXT_SIGNATURES if re.match(pattern.encode(), head)), None
+    )
 
 
 def is_stored_as_it_is(data: bytes) -> bool:

@@ -1,8 +1,8 @@
-"""Running a function over pixels in batches of one size, as models of a fixed batch need."""
+"""Running a function over images in batches of one size, as models of a fixed batch need."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -21,11 +21,23 @@ def in_batches(
         run: [B, ...] -> [B, K].
         batch_size: B; the last batch is filled up with the last row. None: BATCH_SIZE.
     """
+    return answers_in_batches(pixels, lambda batch: {"rows": run(batch)}, batch_size)["rows"]
+
+
+def answers_in_batches(
+    inputs: np.ndarray,
+    run: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+    batch_size: int | None = None,
+) -> dict[str, np.ndarray]:
+    """As `in_batches`, of a function with several named answers, [B, ...] each."""
     size = batch_size or BATCH_SIZE
-    num_missing = -len(pixels) % size
-    filled = np.concatenate([pixels, np.repeat(pixels[-1:], num_missing, axis=0)])
-    rows = [run(filled[start : start + size]) for start in range(0, len(filled), size)]
-    return np.concatenate(rows)[: len(pixels)]
+    num_missing = -len(inputs) % size
+    filled = np.concatenate([inputs, np.repeat(inputs[-1:], num_missing, axis=0)])
+    answers = [run(filled[start : start + size]) for start in range(0, len(filled), size)]
+    return {
+        name: np.concatenate([answer[name] for answer in answers])[: len(inputs)]
+        for name in answers[0]
+    }
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import tensorflow as tf
 import slimworks
 from slimworks.components import contracts, files
 from slimworks.components.export import onnx_model, parity, tflite_model
+from slimworks.components.export.batches import answers_in_batches
 from slimworks.components.export.frozen_graph import freeze, frozen_probabilities
 from slimworks.components.export.images import ComparisonImages
 from slimworks.components.export.inference_graph import (
@@ -173,7 +174,7 @@ def export_onnx(
 def saved_model_parity(
     folder: StrPath, source: ExportSource, images: ComparisonImages, reference: np.ndarray
 ) -> list[Parity]:
-    """Compares each signature of a SavedModel that gives probabilities.
+    """Compares each signature of a SavedModel that gives probabilities, in small batches.
 
     Args:
         folder: The SavedModel.
@@ -185,27 +186,36 @@ def saved_model_parity(
         ServingError: A signature is outside the bound.
     """
     signatures = tf.saved_model.load(str(folder)).signatures
-    encoded = tf.constant(images.encoded)
-    examples = tf.constant([_example(image) for image in images.encoded])
-    served = signatures[contracts.SIGNATURE_SERVE](images=encoded)
-    class_index = served["class_index"].numpy()
-    by_pixels = signatures[contracts.SIGNATURE_PIXELS](pixels=images.pixels(source))
-    classified = signatures[contracts.SIGNATURE_CLASSIFY](inputs=examples)
-    evaluated = signatures[contracts.SIGNATURE_EVALUATE](images=encoded)
-    answers: list[tuple[str, tf.Tensor, np.ndarray | None]] = [
-        (contracts.SIGNATURE_SERVE, served["probabilities"], class_index),
-        (contracts.SIGNATURE_PIXELS, by_pixels["probabilities"], by_pixels["class_index"].numpy()),
-        (contracts.SIGNATURE_CLASSIFY, classified["scores"], class_index),
+    encoded = np.array(images.encoded, object)
+    examples = np.array([_example(image) for image in images.encoded], object)
+    served = _answers(signatures[contracts.SIGNATURE_SERVE], "images", encoded)
+    by_pixels = _answers(signatures[contracts.SIGNATURE_PIXELS], "pixels", images.pixels(source))
+    classified = _answers(signatures[contracts.SIGNATURE_CLASSIFY], "inputs", examples)
+    evaluated = _answers(signatures[contracts.SIGNATURE_EVALUATE], "images", encoded)
+    answers = [
+        (contracts.SIGNATURE_SERVE, served["probabilities"], served["class_index"]),
+        (contracts.SIGNATURE_PIXELS, by_pixels["probabilities"], by_pixels["class_index"]),
+        (contracts.SIGNATURE_CLASSIFY, classified["scores"], served["class_index"]),
         (contracts.SIGNATURE_EVALUATE, evaluated["probabilities"], None),
     ]
     rows = [
-        parity.compare(
-            f"SavedModel {name}", values.numpy(), reference, images.names, class_index=index
-        )
+        parity.compare(f"SavedModel {name}", values, reference, images.names, class_index=index)
         for name, values, index in answers
     ]
     parity.check(rows)
     return rows
+
+
+def _answers(
+    signature: Callable[..., Mapping[str, tf.Tensor]], argument: str, inputs: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Runs a signature on [N, ...], a few images at a time: 32 at once need gigabytes."""
+
+    def run(batch: np.ndarray) -> dict[str, np.ndarray]:
+        answers = signature(**{argument: tf.constant(batch)})
+        return {name: tensor.numpy() for name, tensor in answers.items()}
+
+    return answers_in_batches(inputs, run)
 
 
 def _example(encoded: bytes) -> bytes:

@@ -11,6 +11,8 @@ from typing import Any
 import tensorflow as tf
 
 from slimworks.components import contracts, files
+from slimworks.components.checkpoints.describe import size_in_name
+from slimworks.components.checkpoints.fingerprints import below_root, start_of
 from slimworks.components.checkpoints.identify import Match, identify, network_shapes
 from slimworks.components.checkpoints.reading import Shape, open_checkpoint, resolve
 from slimworks.components.errors import ConfigError, DataError, nearest
@@ -103,7 +105,8 @@ def from_checkpoint(
     Args:
         checkpoint_path: A checkpoint (prefix or file) or a folder (its newest one).
         net: Network; None: the one that the checkpoint's variables belong to.
-        image_size: Side of the network's input in pixels; None: the network's published one.
+        image_size: Side of the network's input in pixels; None: the one that the checkpoint's
+            name states ("mobilenet_v1_0.25_128"), else the network's published one.
         use_grayscale: One channel instead of three; None: the network's own number.
         preprocessing_name: A family or a network's name; None: the network's own family.
         labels: File of class names; None: the class indices as text.
@@ -113,7 +116,8 @@ def from_checkpoint(
     """
     checkpoint = open_checkpoint(checkpoint_path, _SETTING)
     shapes = network_shapes(checkpoint.shapes)
-    spec, root = _net(net, shapes, checkpoint.prefix)
+    spec, match = _net(net, shapes, checkpoint.prefix)
+    root = match.root if match else spec.scope
     num_classes = _num_classes(spec, root, shapes, checkpoint.prefix)
     names = tuple(str(index) for index in range(num_classes))
     is_grey = spec.num_channels == 1 if use_grayscale is None else use_grayscale
@@ -121,10 +125,10 @@ def from_checkpoint(
         spec=spec,
         checkpoint_path=checkpoint.prefix,
         class_names=names if labels is None else read_labels(labels, num_classes),
-        image_size=_image_size(spec, image_size),
+        image_size=_image_size(spec, image_size, checkpoint.prefix),
         num_channels=1 if is_grey else 3,
         preprocessing=_family(spec, preprocessing_name),
-        name_map={} if root == spec.scope else {_start(root): _start(spec.scope)},
+        name_map=match.name_map if match else {},
     )
 
 
@@ -155,8 +159,8 @@ def from_model(model: str | os.PathLike[str]) -> ExportSource:
     )
 
 
-def _net(net: str | None, shapes: Mapping[str, Shape], prefix: str) -> tuple[NetSpec, str]:
-    """The network, and the scope that the checkpoint's names are below."""
+def _net(net: str | None, shapes: Mapping[str, Shape], prefix: str) -> tuple[NetSpec, Match | None]:
+    """The network, and what matches of the checkpoint if it is of that network's family."""
     if net is not None and net not in REGISTRY:
         raise ConfigError(
             f"--net {net} is no known network.{nearest(net, REGISTRY)}",
@@ -173,7 +177,7 @@ def _net(net: str | None, shapes: Mapping[str, Shape], prefix: str) -> tuple[Net
         _check_is_not(match, net, prefix)
     spec = REGISTRY[net or (match.net if match else "")]
     is_alike = match is not None and REGISTRY[match.net].scope == spec.scope
-    return spec, match.root if match and is_alike else spec.scope
+    return spec, match if is_alike else None
 
 
 def _check_is_not(match: Match, net: str | None, prefix: str) -> None:
@@ -185,13 +189,9 @@ def _check_is_not(match: Match, net: str | None, prefix: str) -> None:
         )
 
 
-def _start(scope: str) -> str:
-    return f"{scope}/" if scope else ""
-
-
 def _num_classes(spec: NetSpec, root: str, shapes: Mapping[str, Shape], prefix: str) -> int:
     """The main head comes first among the scopes; it has one vector of biases."""
-    head = _start(root) + spec.head_scopes[0].removeprefix(_start(spec.scope))
+    head = start_of(root) + below_root(spec.head_scopes[0], spec.scope)
     biases = [s for n, s in shapes.items() if n.startswith(head) and n.endswith("/biases")]
     if len(biases) != 1:
         raise ConfigError(
@@ -201,9 +201,10 @@ def _num_classes(spec: NetSpec, root: str, shapes: Mapping[str, Shape], prefix: 
     return biases[0][-1]
 
 
-def _image_size(spec: NetSpec, image_size: int | None) -> int:
+def _image_size(spec: NetSpec, image_size: int | None, prefix: str) -> int:
     if image_size is None:
-        return spec.default_image_size
+        named = size_in_name(prefix) or 0
+        return named if named >= spec.min_image_size else spec.default_image_size
     if image_size < spec.min_image_size:
         raise ConfigError(
             f"--image-size is {image_size}, but {spec.name} needs at least {spec.min_image_size} "

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from slimworks.components.checkpoints.names import (
-    AVERAGE_SUFFIX,
     parse_name_map,
     stored_by_variable,
+    values_to_read,
     variables_among,
 )
 from slimworks.components.checkpoints.restore import restore
@@ -35,8 +35,9 @@ def restore_weights(variables: Mapping[str, tf.Variable], source: ExportSource) 
         # Restoring words its advice for training, where layers may be left out.
         raise ConfigError(
             error.cause,
-            "Name the checkpoint's own network with --net and its channels with --use-grayscale "
-            "or --no-use-grayscale; `slimworks nets --checkpoint FILE` tells what it is.",
+            "Name the checkpoint's own network with --net, its channels with --use-grayscale or "
+            "--no-use-grayscale, its size with --image-size; `slimworks nets --checkpoint FILE` "
+            "tells what it is.",
             error.details,
         ) from error
 
@@ -50,8 +51,4 @@ def stored_names(variables: Mapping[str, tf.Variable], source: ExportSource) -> 
     stored = [name for name, _ in tf.train.list_variables(path)]
     pairs = parse_name_map(source.name_map)
     names = stored_by_variable(variables_among(stored), variables, pairs, path)
-    averages = {name for name in stored if name.endswith(AVERAGE_SUFFIX)}
-    return {
-        name: value + AVERAGE_SUFFIX if value + AVERAGE_SUFFIX in averages else value
-        for name, value in names.items()
-    }
+    return values_to_read(names, set(stored))

@@ -25,7 +25,9 @@ SYSTEM_NAMES = frozenset(
 )
 SIDECAR_SUFFIXES = frozenset({".xmp", ".xml", ".json", ".txt", ".csv", ".aae", ".thm"})
 # Those that cannot be read count as images too: they are rejected by name, not passed over.
-IMAGE_SUFFIXES = READ_SUFFIXES | {".avif", ".heic", ".heif", ".ico", ".psd"}
+IMAGE_SUFFIXES = READ_SUFFIXES | (
+    {".avif", ".heic", ".heif", ".ico", ".psd", ".svg", ".jxl", ".eps", ".pdf"}
+)
 _SPLIT_WORDS = frozenset(
     {"train", "training", "val", "valid", "validation", "eval", "test", "testing"}
 )

@@ -31,7 +31,8 @@ def alexnet_v2(
         is_training: Dropout is active.
         dropout_keep_prob: Fraction of the activations of fc6 and fc7 that training keeps, in
             (0, 1].
-        spatial_squeeze: Logits are [N, K] instead of [N, h, w, K]; needs h = w = 1.
+        spatial_squeeze: Logits are [N, K] instead of [N, h, w, K]; larger maps than h = w = 1 are
+            averaged then.
         scope: Prefix of the variable names.
         global_pool: Averages fc7 over h and w, so that h = w = 1 at any image size.
         reuse: Whether the variables exist already in this TF1 graph.
@@ -57,13 +58,13 @@ def alexnet_v2(
             ):
                 return convolutional_head.build_head(
                     net,
-                    outer,
-                    collection,
-                    num_classes,
-                    is_training,
-                    dropout_keep_prob,
-                    spatial_squeeze,
-                    global_pool,
+                    outer=outer,
+                    collection=collection,
+                    num_classes=num_classes,
+                    is_training=is_training,
+                    dropout_keep_prob=dropout_keep_prob,
+                    spatial_squeeze=spatial_squeeze,
+                    global_pool=global_pool,
                     window=5,
                     biases_initializer=tf.compat.v1.zeros_initializer(),
                 )

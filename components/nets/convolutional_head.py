@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from slimworks.components.nets import pooling
 from slimworks.components.nets.slim import slim
 
 EndPoints = dict[str, tf.Tensor]
@@ -13,6 +14,7 @@ EndPoints = dict[str, tf.Tensor]
 
 def build_head(
     net: tf.Tensor,
+    *,
     outer: Any,
     collection: str,
     num_classes: int | None,
@@ -20,7 +22,6 @@ def build_head(
     dropout_keep_prob: float,
     spatial_squeeze: bool,
     global_pool: bool,
-    *,
     window: int,
     depth: int = 4096,
     padding: str = "VALID",
@@ -36,8 +37,9 @@ def build_head(
         is_training: Dropout is active.
         dropout_keep_prob: Fraction of the activations of fc6 and fc7 that training keeps, in
             (0, 1].
-        spatial_squeeze: Logits are [N, K] instead of [N, h, w, K]; needs h = w = 1.
-        global_pool: Averages fc7 over h and w, so that h = w = 1 at any image size.
+        spatial_squeeze: Logits are [N, K] instead of [N, h, w, K]; larger maps than h = w = 1 are
+            averaged then (TF-Slim fails there).
+        global_pool: Averages fc7 over h and w in any case.
         window: Height and width of fc6, which are those of the feature map at the published image
             size.
         depth: Number of channels of fc6; fc7 has 4096.
@@ -56,7 +58,8 @@ def build_head(
         name.replace(outer.original_name_scope, f"{outer.name}/", 1): activation
         for name, activation in collected.items()
     }
-    if global_pool:
+    is_squeezed = bool(num_classes) and spatial_squeeze
+    if global_pool or (is_squeezed and pooling.has_more_than_one_pixel(net)):
         net = tf.reduce_mean(net, [1, 2], keepdims=True, name="global_pool")
         end_points["global_pool"] = net
     if not num_classes:

@@ -59,7 +59,15 @@ def windowed_head(
         Logits, or the pooled features without a head, and `end_points`.
     """
     with tf.compat.v1.variable_scope("Logits"):
-        net = pooling.pool(net, end_points, "AvgPool_1a", window, global_pool, scope_has_size=True)
+        net = pooling.pool(
+            net,
+            end_points,
+            "AvgPool_1a",
+            window,
+            global_pool,
+            scope_has_size=True,
+            is_squeezed=bool(num_classes) and spatial_squeeze,
+        )
         if not num_classes:
             return net, end_points
         net = slim.dropout(net, keep_prob=dropout_keep_prob, scope="Dropout_1b")

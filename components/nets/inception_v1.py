@@ -134,7 +134,15 @@ def inception_v1(
         net, end_points = inception_v1_base(inputs, scope=outer)
         with tf.compat.v1.variable_scope("Logits"):
             # The published graph slides the window, hence the stride of 1.
-            net = pooling.pool(net, end_points, "AvgPool_0a_7x7", (7, 7), global_pool, stride=1)
+            net = pooling.pool(
+                net,
+                end_points,
+                "AvgPool_0a_7x7",
+                (7, 7),
+                global_pool,
+                stride=1,
+                is_squeezed=bool(num_classes) and spatial_squeeze,
+            )
             if not num_classes:
                 return net, end_points
             net = slim.dropout(net, dropout_keep_prob, scope="Dropout_0b")

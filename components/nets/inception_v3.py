@@ -95,7 +95,8 @@ def _aux_logits(
             padding="VALID",
             scope=f"Conv2d_2a_{kernel[0]}x{kernel[1]}",
         )
-        if global_pool:  # from 340 px on, the window leaves more than 1x1
+        # From 340 px on, the window leaves more than 1x1 (TF-Slim fails there).
+        if global_pool or (spatial_squeeze and pooling.has_more_than_one_pixel(net)):
             net = tf.reduce_mean(net, [1, 2], keepdims=True)
         return heads.convolutional_logits(
             net,

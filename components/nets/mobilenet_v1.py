@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from slimworks.components.nets import pooling
 from slimworks.components.nets.atrous import strides_and_rates
+from slimworks.components.nets.mobilenet.conv_blocks import pad_like_same
 from slimworks.components.nets.slim import slim
 from slimworks.components.nets.widths import scaled_depth
 
@@ -47,13 +48,6 @@ MOBILENETV1_CONV_DEFS: tuple[Conv | DepthSepConv, ...] = (
     DepthSepConv((3, 3), 2, 1024),
     DepthSepConv((3, 3), 1, 1024),
 )
-
-
-def _pad_like_same(images: tf.Tensor, kernel: tuple[int, int], rate: int) -> tf.Tensor:
-    """Pads H and W by what SAME needs at stride 1, whatever the stride, for a VALID convolution."""
-    totals = [rate * (size - 1) for size in kernel]
-    margins = [[total // 2, total - total // 2] for total in totals]
-    return tf.pad(images, [[0, 0], *margins, [0, 0]])
 
 
 def mobilenet_v1_base(
@@ -100,7 +94,7 @@ def mobilenet_v1_base(
         plan = strides_and_rates([layer.stride for layer in layers], output_stride)
         for index, (layer, (stride, rate)) in enumerate(zip(layers, plan, strict=True)):
             if use_explicit_padding:
-                net = _pad_like_same(net, layer.kernel, rate)
+                net = pad_like_same(net, layer.kernel, rate)
             built = _layer(net, layer, f"Conv2d_{index}", depth_of(layer.depth), stride, rate)
             for name, activation in built:
                 end_points[name] = net = activation
@@ -182,7 +176,10 @@ def mobilenet_v1(
             conv_defs=conv_defs,
         )
         with tf.compat.v1.variable_scope("Logits"):
-            net = pooling.pool(net, end_points, "AvgPool_1a", (7, 7), global_pool)
+            is_squeezed = bool(num_classes) and spatial_squeeze
+            net = pooling.pool(
+                net, end_points, "AvgPool_1a", (7, 7), global_pool, is_squeezed=is_squeezed
+            )
             if not num_classes:
                 return net, end_points
             net = slim.dropout(net, keep_prob=dropout_keep_prob, scope="Dropout_1b")

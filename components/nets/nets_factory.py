@@ -10,9 +10,12 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
+from slimworks.components.errors import ConfigError, ConfigValueError
 from slimworks.components.nets.registry import REGISTRY, check_images_shape, get_net
 from slimworks.components.nets.slim import slim
 from slimworks.components.nets.spec import NetSpec
+
+_MIN_SIZE_OF_FIVE_POOLS = 32  # VGG's, of 2x2, before fc6
 
 _DEPRECATED_CALLS = "`(layer.apply|layer.updates|tf.layers.*)` (is deprecated|will be removed)"
 
@@ -62,14 +65,16 @@ def get_network_fn(
 
     Returns:
         A function of images [N, H, W, C] float32 (and of the network's further options, by
-        keyword) that returns logits [N, K] and activations by name, or raises ConfigError where
-        the images are smaller than the network can take. Its attribute `default_image_size` is the
-        published height and width in pixels. Height and width may differ, and C may be 1.
+        keyword) that returns logits [N, K] and activations by name. It raises ConfigValueError
+        where the images are smaller than the network can take, and RuntimeError eagerly: it is
+        for TF1 graphs and traced functions. Its attribute `default_image_size` is the published
+        height and width in pixels. Height and width may differ, and C may be 1. They may be
+        unknown, but for NASNet and, with auxiliary heads, Inception v4 and Inception-ResNet v2.
 
     Raises:
-        ConfigError: No network has this name.
+        ConfigValueError: No network has this name.
     """
-    spec = get_net(name)
+    spec = _find_net(name)
     build = networks_map[name]
     arg_scope = arg_scopes_map[name](weight_decay=float(weight_decay))
     if batch_norm_decay is not None:
@@ -79,27 +84,45 @@ def get_network_fn(
     @tf.autograph.experimental.do_not_convert
     @functools.wraps(build)
     def network_fn(images: tf.Tensor, **options: Any) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        height, width = _height_and_width(images)
-        if not _is_reduced(num_classes, options):
-            check_images_shape(spec, height, width)
+        _require_graph(name)
+        minimum = _minimum_size(spec, num_classes, is_training, options)
+        check_images_shape(spec, *_height_and_width(images), minimum)
         with warnings.catch_warnings(), slim.arg_scope(arg_scope):
             # tf_slim's own way of calling its layers; nothing a user could change.
             warnings.filterwarnings("ignore", message=_DEPRECATED_CALLS)
-            return build(
-                images,
-                num_classes=num_classes,
-                is_training=is_training,
-                **{**_options_for_size(spec, height, width), **options},
-            )
+            return build(images, num_classes=num_classes, is_training=is_training, **options)
 
     network_fn.default_image_size = spec.default_image_size
     return network_fn
 
 
-def _is_reduced(num_classes: int | None, options: Mapping[str, Any]) -> bool:
-    """Whether the heads that decide the minimum size are left out: smaller images may do then."""
-    has_heads = num_classes and options.get("create_aux_logits", True)
-    return not has_heads or options.get("fc_conv_padding") == "SAME"
+def _find_net(name: str) -> NetSpec:
+    try:
+        return get_net(name)
+    except ConfigError as error:
+        raise ConfigValueError(error.cause, error.fix) from None
+
+
+def _require_graph(name: str) -> None:
+    """Eagerly, each call would make new variables of random values."""
+    if tf.executing_eagerly():
+        raise RuntimeError(
+            f"{name} is called eagerly. Call it while a tf.Graph is built or a tf.function is "
+            "traced; SlimModule shares variables between traced functions."
+        )
+
+
+def _minimum_size(
+    spec: NetSpec, num_classes: int | None, is_training: bool, options: Mapping[str, Any]
+) -> int:
+    """Smallest side of the images that what is asked for can be built from."""
+    if options.get("fc_conv_padding") == "SAME":
+        return _MIN_SIZE_OF_FIVE_POOLS
+    has_auxiliary_head = num_classes and options.get("create_aux_logits", True)
+    if spec.has_drop_path:  # NASNet and PNASNet build it for training only
+        has_auxiliary_head = is_training
+    without = spec.min_image_size_without_auxiliary
+    return spec.min_image_size if has_auxiliary_head or without is None else without
 
 
 def _height_and_width(images: tf.Tensor) -> tuple[int | None, int | None]:
@@ -108,12 +131,6 @@ def _height_and_width(images: tf.Tensor) -> tuple[int | None, int | None]:
         raise ValueError(f"images has shape {shape}, expected [N, H, W, C].")
     _, height, width, _ = shape.as_list()
     return height, width
-
-
-def _options_for_size(spec: NetSpec, height: int | None, width: int | None) -> dict[str, Any]:
-    """Pools globally where the window of the published size would leave a map above 1x1."""
-    larger = max(height or 0, width or 0) > spec.default_image_size
-    return {"global_pool": True} if spec.has_global_pool and larger else {}
 
 
 def with_batch_norm_decay(arg_scope: dict[str, Any], decay: float) -> dict[str, Any]:

@@ -39,14 +39,14 @@ and top-5 are the published ImageNet accuracies in percent of the checkpoint in 
 _SPEED = """\
 ## Speed
 
-Images a second on one core of: {cpu} (TensorFlow {tensorflow}, float32, default image size).
+Images a CPU second on one core of: {cpu} (TensorFlow {tensorflow}, float32, default image size).
 Inference is the forward pass alone; training is one step of gradients, batch norm and momentum over
 every variable. Images a batch: {batch}. The relative columns are
 ratios to {reference} measured in turns in the same process: they carry over to other machines far
-better than the images a second do.
+better than the images a second do. The spread over {repeats} repeats is in `docs/networks.json`.
 
 ```
-{command}
+make measure-networks    # or: {command}
 ```
 """
 
@@ -65,7 +65,7 @@ def networks_page(specs: Iterable[NetSpec], measured: Mapping[str, Any]) -> str:
     return "\n".join([*parts, _table(_SPEEDS, rows)])
 
 
-_MEASURED_FACTS = ("cpu", "tensorflow", "batch", "reference", "command")
+_MEASURED_FACTS = ("cpu", "tensorflow", "batch", "reference", "repeats", "command")
 _FACTS = (
     "network",
     "parameters",
@@ -112,9 +112,13 @@ def _speeds(spec: NetSpec, measured: Mapping[str, Any]) -> tuple[str, ...]:
     inference, training = measured["inference"], measured["training"]
     return (
         f"`{spec.name}`",
-        *(f"{kind['images_per_second']:.3g}" for kind in (inference, training)),
-        *(f"{kind['ratio']:.3g}" for kind in (inference, training)),
+        *(_three_digits(kind["images_per_second"]) for kind in (inference, training)),
+        *(_three_digits(kind["ratio"]) for kind in (inference, training)),
     )
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -23,8 +23,11 @@ def pool(
     global_pool: bool,
     stride: int = 2,
     scope_has_size: bool = False,
+    is_squeezed: bool = False,
 ) -> tf.Tensor:
-    """Averages [N, H, W, C] to [N, 1, 1, C] and records the result in `end_points`.
+    """Averages [N, H, W, C] to [N, h, w, C] and records the result in `end_points`.
+
+    TF-Slim's window leaves h = w = 1 at the published image size, somewhat above it and below.
 
     Args:
         features: The last feature map.
@@ -34,13 +37,25 @@ def pool(
         global_pool: Averages the whole map, however large.
         stride: Of the windowed pool; matters only for maps larger than `kernel`.
         scope_has_size: The scope is `name` and the window, such as "AvgPool_1a_8x8".
+        is_squeezed: h = w = 1 is needed: the whole map is averaged where the window would leave
+            more (TF-Slim fails there).
     """
-    if global_pool:
+    window = reduced_kernel(features, kernel)
+    if global_pool or (is_squeezed and _leaves_more_than_one(features, window, stride)):
         net = tf.reduce_mean(features, [1, 2], keepdims=True, name="global_pool")
         end_points["global_pool"] = net
         return net
-    window = reduced_kernel(features, kernel)
     scope = f"{name}_{window[0]}x{window[1]}" if scope_has_size else name
     net = slim.avg_pool2d(features, window, stride=stride, padding="VALID", scope=scope)
     end_points[name] = net
     return net
+
+
+def has_more_than_one_pixel(features: tf.Tensor) -> bool:
+    """Whether H or W is known to be above 1. features: [N, H, W, C]."""
+    return any(side is not None and side > 1 for side in features.shape[1:3].as_list())
+
+
+def _leaves_more_than_one(features: tf.Tensor, window: list[int], stride: int) -> bool:
+    sides = zip(features.shape[1:3].as_list(), window, strict=True)
+    return any(side is not None and side - length >= stride for side, length in sides)

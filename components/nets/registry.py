@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slimworks.components.errors import ConfigError, nearest
+from slimworks.components.errors import ConfigError, ConfigValueError, nearest
 from slimworks.components.nets.spec import NetSpec
 from slimworks.components.nets.specs import inception, mobilenet, nasnet, resnet, small, vgg
 
@@ -25,17 +25,17 @@ def get_net(name: str) -> NetSpec:
     )
 
 
-def check_images_shape(spec: NetSpec, height: int | None, width: int | None) -> None:
-    """Checks that a network can be built for images of this many pixels; None passes.
+def check_images_shape(spec: NetSpec, height: int | None, width: int | None, minimum: int) -> None:
+    """Checks that neither side of the images is below `minimum` pixels; None passes.
 
     Raises:
-        ConfigError: A side is smaller than the network's minimum, which is named.
+        ConfigValueError: One is; the minimum is named.
     """
-    if all(side is None or side >= spec.min_image_size for side in (height, width)):
+    if all(side is None or side >= minimum for side in (height, width)):
         return
-    minimum, default = spec.min_image_size, spec.default_image_size
+    default = spec.default_image_size
     shape = "x".join("?" if side is None else str(side) for side in (height, width))
-    raise ConfigError(
+    raise ConfigValueError(
         f"The images are {shape} pixels, but {spec.name} needs at least {minimum}x{minimum}.",
         f"Scale them up before the network, to {default}x{default} as it was published.",
     )

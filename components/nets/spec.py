@@ -23,15 +23,15 @@ class NetSpec:
         embedding_end_point: The last activation before the head.
         preprocessing: Family of the preprocessing that the network was published with.
         default_image_size: Height and width in pixels.
-        min_image_size: Smallest height and width in pixels that can be built.
+        min_image_size: Smallest height and width in pixels that can be trained.
+        min_image_size_without_auxiliary: As above without the auxiliary head, where that needs
+            larger images than the rest.
         num_channels: Of the input.
         parameters: Number of trainable parameters at `num_classes`.
         macs: Multiply-accumulates of one image's logits at `num_classes` and `default_image_size`.
         num_classes: Of the published checkpoint and the layout.
         labels_offset: 1 where the published checkpoint has no background class, else 0.
         batch_norm_decay: Default decay of the moving averages; None without batch norm.
-        has_global_pool: The build function takes `global_pool`, and needs it for images above
-            the default size.
         has_drop_path: The build function takes `current_step`, which drop path grows with.
         checkpoint_url: Archive with the published weights.
         published_image_size: Size that top1 and top5 were measured at, where it is not the
@@ -51,13 +51,13 @@ class NetSpec:
     preprocessing: Family
     default_image_size: int
     min_image_size: int
+    min_image_size_without_auxiliary: int | None = None
     num_channels: int = 3
     parameters: int
     macs: int
     num_classes: int
     labels_offset: int = 0
     batch_norm_decay: float | None = None
-    has_global_pool: bool = False
     has_drop_path: bool = False
     checkpoint_url: str | None = None
     published_image_size: int | None = None

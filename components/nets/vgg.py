@@ -42,7 +42,8 @@ def _vgg(
             is_training: Dropout is active.
             dropout_keep_prob: Fraction of the activations of fc6 and fc7 that training keeps, in
                 (0, 1].
-            spatial_squeeze: Logits are [N, K] instead of [N, h, w, K]; needs h = w = 1.
+            spatial_squeeze: Logits are [N, K] instead of [N, h, w, K]; larger maps than
+                h = w = 1 are averaged then.
             reuse: Whether the variables exist already in this TF1 graph.
             scope: Prefix of the variable names.
             fc_conv_padding: "SAME" gives a map of h = H / 32 predictions, "VALID" of H / 32 - 6.
@@ -61,13 +62,13 @@ def _vgg(
                     net = slim.max_pool2d(net, [2, 2], scope=f"pool{index + 1}")
                 return convolutional_head.build_head(
                     net,
-                    outer,
-                    collection,
-                    num_classes,
-                    is_training,
-                    dropout_keep_prob,
-                    spatial_squeeze,
-                    global_pool,
+                    outer=outer,
+                    collection=collection,
+                    num_classes=num_classes,
+                    is_training=is_training,
+                    dropout_keep_prob=dropout_keep_prob,
+                    spatial_squeeze=spatial_squeeze,
+                    global_pool=global_pool,
                     window=7,
                     padding=fc_conv_padding,
                 )

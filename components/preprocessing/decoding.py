@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from slimworks.components.examples import image_formats
 from slimworks.components.preprocessing import exif, gif
 
 NOT_DECODABLE = (
@@ -19,14 +20,6 @@ BMP_NOT_DECODABLE = (
     "a BMP image that is compressed or has neither 8, 24 nor 32 bits a pixel. It must be converted "
     "to PNG before it is sent; `slimworks predict` converts it."
 )
-# (start, bytes there, what it is): only to name what was sent.
-_FOREIGN_FORMATS = (
-    (8, b"WEBP", "a WebP file"), (0, b"II*\0", "a TIFF file"), (0, b"MM\0*", "a TIFF file"),
-    (4, b"jP  ", "a JPEG 2000 file"), (0, b"\xff\x4f\xff\x51", "a JPEG 2000 file"),
-    (8, b"avif", "an AVIF file"), (8, b"heic", "a HEIC file"), (8, b"heix", "a HEIC file"),
-    (8, b"mif1", "a HEIF file"), (4, b"JXL ", "a JPEG XL file"), (0, b"\xff\x0a", "a JPEG XL file"),
-    (0, b"\0\0\1\0", "an ICO file"), (0, b"8BPS", "a Photoshop file"), (0, b"%PDF", "a PDF file"),
-)  # fmt: skip
 
 # What TensorFlow's builds take by default, and so what TF-Slim's nets were trained with. Named
 # here because each build is free to choose another one.
@@ -155,11 +148,16 @@ def _first_channels(image: tf.Tensor) -> tf.Tensor:
 
 def _name_of(encoded: tf.Tensor) -> tf.Tensor:
     """What a file is that no decoder here reads. string [] -> string []."""
-    head = tf.strings.join([encoded, b"\0" * 16])
+    head = tf.strings.substr(tf.strings.join([encoded, b"\0" * 16]), 0, image_formats.TEXT_BYTES)
     name = tf.where(tf.strings.length(encoded) == 0, "an empty file", "what was sent")
-    for start, signature, known in _FOREIGN_FORMATS:
-        is_known = tf.strings.substr(head, start, len(signature)) == signature
-        name = tf.where(is_known, known, name)
+    for pattern, kind in image_formats.TEXT_SIGNATURES:
+        # \C: any byte. The expression must fit the whole string.
+        is_known = tf.strings.regex_full_match(head, pattern + r"\C*")
+        name = tf.where(is_known, image_formats.FOREIGN_NAMES[kind], name)
+    for start, signature, kind in reversed(image_formats.SIGNATURES):
+        if kind not in image_formats.STORED_FORMATS:
+            is_known = tf.strings.substr(head, start, len(signature)) == signature
+            name = tf.where(is_known, image_formats.FOREIGN_NAMES[kind], name)
     return name
 
 

@@ -15,10 +15,10 @@ import tensorflow as tf
 _EXIF_HEADER = b"Exif\x00\x00"
 _ORIENTATION_TAG = 0x0112
 _SHORT = 3
-# Exif 2.3 puts its segment right behind the start of the image; writers put at most other
-# application segments and comments before it. The walk ends at anything else: walking on to the
-# scan cost half as much as decoding the photo.
-_APP0, _APP1, _APP15, _COMMENT = 0xFFE0, 0xFFE1, 0xFFEF, 0xFFFE
+# Exif 2.3 puts its segment right behind the start of the image; some writers put it behind tables,
+# and Pillow finds it anywhere before the scan.
+_APP1, _END_OF_IMAGE, _START_OF_SCAN = 0xFFE1, 0xFFD9, 0xFFDA
+_FIRST_WITH_LENGTH, _FIRST_RESTART, _LAST = 0xFFC0, 0xFFD0, 0xFFFE
 _ENTRY_BYTES = 12
 _PNG_CHUNK = b"eXIf"
 _TIFF_HEADERS = (b"II*\0", b"MM\0*")
@@ -30,11 +30,11 @@ _MAX_STEPS = 512  # files have a few such segments; more steps are junk bytes
 
 def jpeg_orientation(encoded: tf.Tensor) -> tf.Tensor:
     """Orientation of a JPEG. encoded: string [] -> int32 [] in 1..8; 1 where there is none."""
-    start, end = _find_exif(encoded)
+    # Walking to the scan costs up to half as much as decoding the photo; a search for the header,
+    # a twentieth. So only a file that has one somewhere is walked.
+    pieces = tf.strings.split(encoded, _EXIF_HEADER, maxsplit=1)
     return tf.cond(
-        start > 0,
-        lambda: _orientation_of_tiff(tf.strings.substr(encoded, start, end - start)),
-        lambda: tf.constant(1),
+        tf.size(pieces) > 1, lambda: _orientation_by_walking(encoded), lambda: tf.constant(1)
     )
 
 
@@ -70,6 +70,15 @@ def _turned(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     return tf.reverse(tf.transpose(image, permutation), axes)
 
 
+def _orientation_by_walking(encoded: tf.Tensor) -> tf.Tensor:
+    start, end = _find_exif(encoded)
+    return tf.cond(
+        start > 0,
+        lambda: _orientation_of_tiff(tf.strings.substr(encoded, start, end - start)),
+        lambda: tf.constant(1),
+    )
+
+
 def _find_exif(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Start and end of the TIFF block in the first Exif segment; (0, 0) where there is none."""
     length = tf.strings.length(encoded)
@@ -82,15 +91,15 @@ def _find_exif(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         head = tf.strings.substr(encoded, position, 10)
         words = tf.io.decode_raw(head, tf.uint16, little_endian=False)
         marker, size = tf.unstack(tf.cast(words[:2], tf.int32), num=2)
-        is_application = (marker >= _APP0) & (marker <= _APP15)
-        is_segment = is_application | (marker == _COMMENT)
+        is_end = (marker == _START_OF_SCAN) | (marker == _END_OF_IMAGE)
+        is_table = (marker >= _FIRST_WITH_LENGTH) & (marker < _FIRST_RESTART)
+        is_segment = is_table | ((marker > _START_OF_SCAN) & (marker <= _LAST))
         # Bytes between segments are skipped one by one, as libjpeg does.
-        is_junk = (marker <= 0xFF00) | (marker == 0xFFFF)
         next_position = position + tf.where(is_segment, 2 + size, 1)
         is_exif = (marker == _APP1) & (tf.strings.substr(head, 4, 6) == _EXIF_HEADER)
         start = tf.where(is_exif, position + 10, 0)
         end = tf.where(is_exif, tf.minimum(next_position, length), 0)
-        return tf.where(is_segment | is_junk, next_position, length), start, end
+        return tf.where(is_end, length, next_position), start, end
 
     zero = tf.constant(0)
     _, start, end = tf.while_loop(

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from slimworks.components.examples.image_formats import MAX_PIXELS
+
 _EXTENSION, _IMAGE, _GRAPHIC_CONTROL = 0x21, 0x2C, 0xF9
 _SCREEN_BYTES = 13  # signature and logical screen descriptor
 _DESCRIPTOR_BYTES = 10  # of an image, with its separator
@@ -20,8 +22,6 @@ _PALETTE_BYTES = 768
 # A byte of junk, a block or a sub-block (at most 255 bytes) each: real files have a handful.
 _MAX_STEPS = 8192
 _OPAQUE = -1
-# What TensorFlow's decoders of JPEG and PNG take at most: 2**29 bytes of RGB.
-MAX_PIXELS = 2**29 // 3
 TOO_LARGE = f"a GIF image of more than {MAX_PIXELS} pixels (width, height):"
 _GREY_RAMP = bytes(value for value in range(256) for _ in range(3))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from slimworks.components.errors import ConfigError, nearest
+from slimworks.components.errors import ConfigValueError, nearest
 from slimworks.components.nets.registry import REGISTRY
 from slimworks.components.preprocessing import cifarnet, geometry, inception, lenet, vgg
 
@@ -35,7 +35,7 @@ def get_preprocessing(
         each execution draws another one that follows tf.random.set_seed, as in TF-Slim.
 
     Raises:
-        ConfigError: Neither a network nor a family has that name.
+        ConfigValueError: Neither a network nor a family has that name.
     """
     entry_point = _ENTRY_POINTS[_family_of(name)]
 
@@ -60,7 +60,7 @@ def _family_of(name: str) -> str:
     if name in REGISTRY:
         return REGISTRY[name].preprocessing
     known = (*REGISTRY, *geometry.FAMILIES)
-    raise ConfigError(
+    raise ConfigValueError(
         f"Preprocessing {name!r} is neither a network's name nor a family; the families are "
         f"{', '.join(geometry.FAMILIES)}.",
         f"Choose a family or a network; `slimworks nets` lists them.{nearest(name, known)}",

@@ -26,7 +26,8 @@ _SOURCE_OPTIONS = (
         "--image-size",
         type=click.IntRange(min=1),
         metavar="S",
-        help="Input side in pixels; default: the network's published one.",
+        help="Input side in pixels; default: the one in the checkpoint's name "
+        "(mobilenet_v1_0.25_128), else the network's published one.",
     ),
     click.option(
         "--use-grayscale/--no-use-grayscale",
@@ -68,8 +69,8 @@ _batch_size_option = click.option(
     "  slimworks export --model model/ --output saved_model/\n"
     "  slimworks export --net inception_v3 --checkpoint inception_v3.ckpt --image-size 299 \\\n"
     "      --labels imagenet_labels.txt --output saved_model/\n"
-    "  slimworks export --checkpoint mobilenet_v1_0.25_128.ckpt --image-size 128 \\\n"
-    "      --format tflite --output mobilenet.tflite\n",
+    "  slimworks export --checkpoint mobilenet_v1_0.25_128.ckpt --format tflite \\\n"
+    "      --output mobilenet.tflite\n",
 )
 @_with_options(*_SOURCE_OPTIONS)
 @click.option(

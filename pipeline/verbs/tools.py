@@ -54,7 +54,7 @@ def _emit_list(as_json: bool) -> None:
     ]
     rows += [
         (
-            f"{spec.name:<31}{spec.parameters:>12,}{_or_dash(spec.macs):>15}"
+            f"{spec.name:<31}{spec.parameters:>12,}{spec.macs:>15,}"
             f"{spec.default_image_size:>5}{_or_dash(spec.top1):>6}{_or_dash(spec.top5):>6}",
             _or_dash(spec.checkpoint_file),
         )
@@ -69,8 +69,8 @@ def _record(spec: NetSpec) -> dict[str, Any]:
 
 
 def _or_dash(value: float | str | None) -> str:
-    """Text of a figure or name; "-" for none, and for MACs that are not measured."""
-    if not value:
+    """Text of a figure or name; "-" for none."""
+    if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) else str(value)
 

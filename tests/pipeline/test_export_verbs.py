@@ -204,7 +204,7 @@ def test_published_checkpoint_on_real_photos_from_the_shell(shared: Path, tmp_pa
         [
             *(sys.executable, "-m", "slimworks", "export", "--net", "mobilenet_v1_025"),
             *("--checkpoint", str(data / "checkpoints" / "mobilenet_v1_0.25_128")),
-            *("--image-size", "128", "--images", str(data / "photos"), "--json"),
+            *("--images", str(data / "photos"), "--json"),
             *("--labels", str(data / "checkpoints" / "imagenet_labels_1001.txt")),
             *("--output", str(tmp_path / "model")),
         ],
@@ -212,7 +212,9 @@ def test_published_checkpoint_on_real_photos_from_the_shell(shared: Path, tmp_pa
         capture_output=True,
         text=True,
     )
-    rows = json.loads(done.stdout)["parity"]
+    value = json.loads(done.stdout)
+    assert value["image_size"] == 128, "by its folder's name"
+    rows = value["parity"]
     assert len(rows) == 4
     assert all(row["num_agreeing"] == row["num_images"] == 3 for row in rows)
     assert all(row["max_difference"] < 1e-5 for row in rows)

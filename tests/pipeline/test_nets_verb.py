@@ -47,7 +47,7 @@ def test_network_is_printed_with_its_facts(capsys: pytest.CaptureFixture[str]) -
     assert lines[0].endswith("MACs at 64 px and 5 classes")
     facts = dict(line.strip().split(":", 1) for line in lines[1:7])
     assert {key: value.strip() for key, value in facts.items()} == {
-        "image size": "224 px, at least 32; 3 channels",
+        "image size": f"224 px, at least {REGISTRY['mobilenet_v1_025'].min_image_size}; 3 channels",
         "preprocessing": "inception",
         "classes": "1001 as published: class 0 is the background",
         "head": "MobilenetV1/Logits",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -55,6 +56,16 @@ class HParams:
         if isinstance(value, str) != (kind is str) or kind(value) != value:
             raise ValueError(f"{name} is {value!r}, expected a value of type {kind.__name__}.")
         setattr(self, name, kind(value))
+
+    def values(self) -> dict[str, Any]:
+        """Returns all settings by name."""
+        return dataclasses.asdict(self)
+
+    def override_from_dict(self, values: Mapping[str, Any]) -> HParams:
+        """Sets several attributes by name, as `set_hparam` does, and returns itself."""
+        for name, value in values.items():
+            self.set_hparam(name, value)
+        return self
 
 
 def resolve(config: HParams | None, default: HParams, is_training: bool) -> HParams:

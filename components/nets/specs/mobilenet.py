@@ -29,8 +29,7 @@ def _v1(suffix: str, width: str, **facts: Any) -> NetSpec:
         "MobilenetV1",
         arg_scope="mobilenet_v1_arg_scope",
         embedding_end_point="Conv2d_13_pointwise",
-        min_image_size=32,  # one pixel is left of it before the pool
-        has_global_pool=True,
+        min_image_size=1,  # every layer pads
         batch_norm_decay=0.9997,
         checkpoint_url=f"{DOWNLOADS}/mobilenet_v1_2018_08_02/mobilenet_v1_{width}_224.tgz",
         **facts,
@@ -45,7 +44,7 @@ def _v2(suffix: str, width: str, **facts: Any) -> NetSpec:
         "MobilenetV2",
         arg_scope="training_scope",
         embedding_end_point="global_pool",
-        min_image_size=32,  # one pixel is left of it before the pool
+        min_image_size=1,  # every layer pads
         batch_norm_decay=0.997,
         checkpoint_url=f"{STORAGE}/mobilenet_v2/checkpoints/mobilenet_v2_{width}_224.tgz",
         **facts,
@@ -60,7 +59,7 @@ def _v3(suffix: str, archive: str, **facts: Any) -> NetSpec:
         "MobilenetV3",
         arg_scope="training_scope",
         embedding_end_point="global_pool",
-        min_image_size=32,  # one pixel is left of it before the pool
+        min_image_size=1,  # every layer pads
         batch_norm_decay=0.997,
         checkpoint_url=f"{STORAGE}/mobilenet_v3/checkpoints/{archive}_224_1.0_float.tgz",
         **facts,
@@ -75,7 +74,7 @@ def _edgetpu(suffix: str, width: str, **facts: Any) -> NetSpec:
         "MobilenetEdgeTPU",
         arg_scope="training_scope",
         embedding_end_point="global_pool",
-        min_image_size=32,  # one pixel is left of it before the pool
+        min_image_size=1,  # every layer pads
         batch_norm_decay=0.997,
         checkpoint_url=f"{STORAGE}/mobilenet_edgetpu/checkpoints/mobilenet_edgetpu_224_{width}.tgz",
         note="accuracy of the 8-bit model",

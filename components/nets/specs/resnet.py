@@ -17,7 +17,7 @@ def _spec(name: str, module: str, archive_date: str | None, **facts: Any) -> Net
         head_scopes=(f"{name}/logits",),
         embedding_end_point="global_pool",
         default_image_size=224,
-        min_image_size=32,  # one pixel is left of it before the pool
+        min_image_size=1,  # every layer pads
         batch_norm_decay=0.997,
         checkpoint_url=f"{DOWNLOADS}/{name}_{archive_date}.tar.gz" if archive_date else None,
         **facts,

@@ -21,7 +21,6 @@ def _spec(
         preprocessing="vgg",
         default_image_size=size,
         min_image_size=min_size,  # below, the last feature map is smaller than the window of fc6
-        has_global_pool=True,
         num_classes=1000,
         labels_offset=1,
         **facts,

@@ -52,6 +52,46 @@ def test_every_format_is_read(tmp_path: Path, version: int, sharded: bool, by: s
     np.testing.assert_array_equal(checkpoint.read("b/weights"), value * 2)
 
 
+@pytest.fixture(params=["file", "ram"])
+def remote(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder under another name than a local path, with a checkpoint "m-9" and "m-10"."""
+    folder = f"file://{tmp_path}" if request.param == "file" else f"ram://{tmp_path.name}"
+    tf.io.gfile.makedirs(folder)
+    for step in (9, 10):
+        tf.raw_ops.SaveV2(
+            prefix=f"{folder}/m-{step}",
+            tensor_names=["a"],
+            shape_and_slices=[""],
+            tensors=[tf.fill([2], float(step))],
+        )
+    return folder
+
+
+def test_remote_folder_means_its_newest_checkpoint(remote: str) -> None:
+    checkpoint = open_checkpoint(remote)
+    assert checkpoint.prefix == f"{remote}/m-10"
+    np.testing.assert_array_equal(checkpoint.read("a"), [10, 10])
+
+
+def test_remote_state_file_decides(remote: str) -> None:
+    with tf.io.gfile.GFile(f"{remote}/checkpoint", "w") as stream:
+        stream.write('model_checkpoint_path: "m-9"\n')
+    assert resolve(remote) == resolve(f"{remote}/checkpoint") == f"{remote}/m-9"
+
+
+def test_remote_file_that_is_something_else(remote: str) -> None:
+    with tf.io.gfile.GFile(f"{remote}/labels.txt", "w") as stream:
+        stream.write("0:rose\n")
+    with pytest.raises(ConfigError, match=r"labels\.txt is no readable .*: it is a text file"):
+        open_checkpoint(f"{remote}/labels.txt")
+
+
+def test_remote_index_without_data(remote: str) -> None:
+    tf.io.gfile.remove(f"{remote}/m-10.data-00000-of-00001")
+    with pytest.raises(ConfigError, match=r"m-10\.data-00000-of-00001 does not exist"):
+        open_checkpoint(remote)
+
+
 def test_state_file_means_its_folder(tmp_path: Path) -> None:
     prefix = write_checkpoint(tmp_path, {"a": (1,)})
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-1"\n')

@@ -25,6 +25,18 @@ def test_checkpoint_that_does_not_exist(tmp_path: Path) -> None:
     )
 
 
+def test_checkpoint_where_tensorflow_cannot_read() -> None:
+    with pytest.raises(ConfigError) as caught:
+        restore.resolve("foo://bucket/model.ckpt", "--checkpoint")
+    assert caught.value.cause.startswith(
+        "--checkpoint is foo://bucket/model.ckpt, where TensorFlow cannot read: "
+        "File system scheme 'foo' not implemented"
+    )
+    assert caught.value.fix == (
+        "Check the path and the right to read it, or copy the checkpoint to this machine."
+    )
+
+
 def test_folder_without_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         restore.resolve(tmp_path)
@@ -36,7 +48,9 @@ def test_folder_without_a_checkpoint(tmp_path: Path) -> None:
     )
 
 
-def told(network: Shapes, checkpoint: Shapes) -> tuple[str, str, str]:
+def told(
+    network: Shapes, checkpoint: Shapes, excluded_scopes: tuple[str, ...] = ()
+) -> tuple[str, str, str]:
     """Cause, fix and table where the head of the network is `Net/Logits`."""
     error = Misfit(
         checkpoint_path="m.ckpt",
@@ -45,15 +59,16 @@ def told(network: Shapes, checkpoint: Shapes) -> tuple[str, str, str]:
         missing=[name for name in network if name not in checkpoint],
         unexpected=[name for name in checkpoint if name not in network],
         reshaped={n: n for n in network if n in checkpoint and network[n] != checkpoint[n]},
-        head_scopes=("Net/Logits",),
+        head_scopes=("Net/Logits", "Net/AuxLogits/"),
+        excluded_scopes=excluded_scopes,
     ).error()
     assert isinstance(error, ConfigError)
     return error.cause, error.fix, error.details
 
 
 EXCLUDE_THE_HEAD = (
-    "Type `--set train.checkpoint_exclude_scopes=[Net/Logits]` to train these from their initial "
-    "values."
+    "Type `--set train.checkpoint_exclude_scopes=auto`, which is the default: the head is trained "
+    "from its initial values."
 )
 
 
@@ -86,6 +101,29 @@ def test_checkpoint_without_the_head() -> None:
         "  Net/Logits/weights  2x5\n"
         "unexpected in the checkpoint (1):\n"
         "  Net/conv/weights  3x2",
+    )
+
+
+def test_one_of_two_heads_left_out() -> None:
+    name = "Net/Logits/weights"
+    fix = told({name: (2, 5)}, {name: (2, 1001)}, excluded_scopes=("Net/AuxLogits",))[1]
+    assert fix == EXCLUDE_THE_HEAD
+
+
+def test_head_is_added_to_other_layers_that_are_left_out() -> None:
+    name = "Net/Logits/weights"
+    fix = told({name: (2, 5)}, {name: (2, 1001)}, excluded_scopes=("Net/Mixed_7c",))[1]
+    assert fix == (
+        "Type `--set train.checkpoint_exclude_scopes=[Net/Mixed_7c,Net/Logits]` to train these "
+        "from their initial values."
+    )
+
+
+def test_head_and_another_layer() -> None:
+    names = ("Net/Logits/weights", "Net/Mixed_7c/weights")
+    fix = told(dict.fromkeys(names, (2, 5)), dict.fromkeys(names, (2, 6)))[1]
+    assert fix.startswith(
+        "Type `--set train.checkpoint_exclude_scopes=[Net/Logits,Net/Mixed_7c]` to train"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -155,6 +156,13 @@ def test_latest_is_none_without_checkpoints(tmp_path: Path) -> None:
 def test_latest_is_found_without_a_state_file(tmp_path: Path) -> None:
     _save(tmp_path, "inception_v1.ckpt")
     assert checkpoints.latest_checkpoint(tmp_path) == str(tmp_path / "inception_v1.ckpt")
+
+
+def test_latest_of_one_second_is_the_highest_step(tmp_path: Path) -> None:
+    _save(tmp_path, "m-9", "m-10")
+    for path in tmp_path.iterdir():
+        os.utime(path, (1, 1))
+    assert checkpoints.latest_checkpoint(tmp_path) == str(tmp_path / "m-10")
 
 
 def test_latest_is_a_v1_file_of_an_unpacked_archive(tmp_path: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from slimworks.components.errors import EXIT_SERVING, ServingError
 from slimworks.components.export import export, parity, tflite_model
-from slimworks.components.export.images import ComparisonImages
+from slimworks.components.export.images import ComparisonImages, generated_images
 from slimworks.components.export.source import ExportSource
 
 REFERENCE = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4]], np.float32)
@@ -61,6 +63,28 @@ def test_table_for_people() -> None:
         "frozen graph             0.0e+00  2 of 2 images\n"
         "TensorFlow Lite          1.0e-05  2 of 2 images"
     )
+
+
+def test_signatures_are_run_on_eight_images_at_a_time(
+    mobilenet_source: ExportSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = generated_images(11)
+    reference = np.tile(np.linspace(0.2, 0, 7, dtype=np.float32), (11, 1))
+    batches: dict[str, list[int]] = {"images": [], "pixels": [], "inputs": []}
+
+    def signature(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        ((argument, values),) = inputs.items()
+        batches[argument].append(len(values))
+        answer = tf.constant(reference[: len(values)])
+        index = tf.tile(tf.range(7, dtype=tf.int64)[tf.newaxis], [len(values), 1])
+        return {"probabilities": answer, "scores": answer, "class_index": index}
+
+    names = ("serving_default", "predict_pixels", "classify", "evaluate")
+    loaded = types.SimpleNamespace(signatures=dict.fromkeys(names, signature))
+    monkeypatch.setattr(tf.saved_model, "load", lambda _: loaded)
+    rows = export.saved_model_parity("model", mobilenet_source, images, reference)
+    assert batches == {"images": [8, 8] * 2, "pixels": [8, 8], "inputs": [8, 8]}
+    assert [(row.num_images, row.max_difference) for row in rows] == [(11, 0)] * 4
 
 
 def test_saved_model_that_differs_is_not_left_behind(

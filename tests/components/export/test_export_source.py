@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,13 @@ from slimworks.components.export.inference_graph import (
     checkpoint_probabilities,
     checkpoint_values,
 )
-from slimworks.components.export.source import ExportSource, from_checkpoint, from_model
+from slimworks.components.export.source import (
+    ExportSource,
+    _image_size,
+    from_checkpoint,
+    from_model,
+)
+from slimworks.components.nets.registry import get_net
 from slimworks.components.preprocessing import decoding, inception
 
 
@@ -48,6 +56,34 @@ def test_given_facts_win(mobilenet: Path, tmp_path: Path) -> None:
     )
     assert source.class_names == tuple("abcdefg")
     assert (source.image_size, source.num_channels, source.preprocessing) == (96, 1, "vgg")
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size", "expected"),
+    [
+        ("lenet_96", None, 96),  # by the name
+        ("lenet_96", 64, 64),  # the option wins
+        ("lenet_64", None, 28),  # no size that checkpoints are published at
+    ],
+)
+def test_image_size_is_the_one_in_the_name(
+    lenet: Path, tmp_path: Path, name: str, image_size: int | None, expected: int
+) -> None:
+    for path in lenet.parent.glob("lenet.ckpt.*"):
+        shutil.copy(path, tmp_path / path.name.replace("lenet", name))
+    source = from_checkpoint(tmp_path / f"{name}.ckpt", image_size=image_size)
+    assert source.image_size == expected
+
+
+@pytest.mark.shared
+def test_published_checkpoint_is_of_the_size_in_its_name(shared: Path) -> None:
+    source = from_checkpoint(shared / "data" / "checkpoints" / "mobilenet_v1_0.25_128")
+    assert (source.spec.default_image_size, source.image_size) == (224, 128)
+
+
+def test_size_in_the_name_below_the_minimum_is_none_of_the_network(tmp_path: Path) -> None:
+    spec = dataclasses.replace(get_net("lenet"), min_image_size=97)
+    assert _image_size(spec, None, "lenet_96.ckpt") == spec.default_image_size
 
 
 def test_pixels_are_those_of_tf_slims_evaluation(
@@ -135,10 +171,10 @@ def test_checkpoint_without_its_head(tmp_path: Path) -> None:
     )
 
 
-def test_images_below_the_minimum(mobilenet: Path) -> None:
-    assert _refusal(mobilenet, image_size=16) == (
-        "--image-size is 16, but mobilenet_v1_025 needs at least 32 pixels.",
-        "Type `--image-size 224`, the published size.",
+def test_images_below_the_minimum(lenet: Path) -> None:
+    assert _refusal(lenet, image_size=3) == (
+        "--image-size is 3, but lenet needs at least 4 pixels.",
+        "Type `--image-size 28`, the published size.",
     )
 
 
@@ -154,7 +190,11 @@ def test_other_number_of_channels(lenet: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         checkpoint_values(build_inference_graph(source), source)
     assert "does not fit the network" in caught.value.cause
-    assert "--use-grayscale" in caught.value.fix
+    assert caught.value.fix == (
+        "Name the checkpoint's own network with --net, its channels with --use-grayscale or "
+        "--no-use-grayscale, its size with --image-size; `slimworks nets --checkpoint FILE` tells "
+        "what it is."
+    )
     assert "LeNet/conv1/weights" in caught.value.details
 
 

@@ -239,6 +239,9 @@ REFUSED = {
     "avif": (b"\0\0\0\x20ftypavif" + b"\0" * 30, "unsupported_format"),
     "heic": (b"\0\0\0\x20ftypheic" + b"\0" * 30, "unsupported_format"),
     "jpeg xl": (b"\xff\x0a" + b"\0" * 30, "unsupported_format"),
+    "svg": (b'<?xml version="1.0"?>\n<svg width="9"/>', "unsupported_format"),
+    "eps": (b"%!PS-Adobe-3.0 EPSF-3.0", "unsupported_format"),
+    "pdf": (b"%PDF-1.7", "unsupported_format"),
     "text": (b"P1ease read me", "not_an_image"),
 }  # fmt: skip
 

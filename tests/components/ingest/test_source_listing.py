@@ -40,6 +40,16 @@ def test_sidecars_are_left_out_and_other_text_files_are_not(make_photos: MakePho
     assert names(source) == ["cats/000.png", "cats/labels.csv", "cats/notes.txt", "dogs/000.png"]
 
 
+@pytest.mark.parametrize("suffix", [".svg", ".jxl", ".eps", ".pdf", ".jfif", ".SVG"])
+def test_images_that_cannot_be_read_are_listed_and_own_their_sidecars(
+    make_photos: MakePhotos, suffix: str
+) -> None:
+    source = make_photos("cats", "dogs", count=1)
+    for name in (f"logo{suffix}", "logo.json", f"logo{suffix}.xmp"):
+        (source / "cats" / name).write_text("x")
+    assert names(source) == ["cats/000.png", f"cats/logo{suffix}", "dogs/000.png"]
+
+
 def test_files_in_the_root_are_ignored_with_a_warning(make_photos: MakePhotos) -> None:
     source = make_photos("cats", "dogs", count=1)
     (source / "README.md").write_text("x")

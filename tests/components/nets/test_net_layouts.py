@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -71,6 +72,33 @@ def test_training_graph_equals_the_recorded_layout(name: str, shared: Path) -> N
     updates = net_graph.graph.get_collection(tf.compat.v1.GraphKeys.UPDATE_OPS)
     assert len(updates) == facts["update_ops"]
     assert _initializers(net_graph) == facts["initializers"]
+    assert _batch_norm_epsilons(net_graph.graph) == facts["batch_norm_epsilon"]
+    assert _random_operations(net_graph.graph) == set(facts["random_ops_in_training_graph"])
+
+
+def _batch_norm_epsilons(graph: tf.Graph) -> dict[str, int]:
+    fused = [op for op in graph.get_operations() if op.type == "FusedBatchNormV3"]
+    return dict(Counter(f"fused {op.get_attr('epsilon'):g}" for op in fused))
+
+
+def _random_operations(graph: tf.Graph) -> set[str]:
+    """Names of what draws at every step: dropout and drop path."""
+    return {
+        op.name
+        for op in graph.get_operations()
+        if op.type == "RandomUniform" and "Initializer" not in op.name
+    }
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", _nets(QUICK_LAYOUTS))
+def test_inference_graph_has_the_recorded_end_points(name: str, shared: Path) -> None:
+    spec = REGISTRY[name]
+    facts = json.loads((shared / "nets" / "layout" / f"{name}.facts.json").read_text())
+    net_graph = layout.build_graph(
+        name, spec.num_classes, spec.default_image_size, spec.num_channels, is_training=False
+    )
+    assert list(net_graph.end_points) == facts["eval_end_points"]
 
 
 def _initializers(net_graph: layout.NetGraph) -> dict[str, str]:

@@ -187,7 +187,7 @@ def _nets(*names: str) -> list[Any]:
     ]
 
 
-# Nets whose layers leave nothing of smaller images; the others pad, and are bounded by convention.
+# Nets whose layers leave nothing of smaller images; the others pad, and take one pixel.
 @pytest.mark.parametrize(
     "name",
     _nets(

@@ -87,7 +87,7 @@ def test_checkpoint_file_is_the_archive_of_the_address() -> None:
 def test_check_images_shape_takes_what_is_large_enough_or_unknown(
     height: int | None, width: int | None
 ) -> None:
-    check_images_shape(get_net("nasnet_large"), height, width)
+    check_images_shape(get_net("nasnet_large"), height, width, 67)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_check_images_shape_names_shape_and_minimum(
     height: int | None, width: int, shape: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        check_images_shape(get_net("nasnet_large"), height, width)
+        check_images_shape(get_net("nasnet_large"), height, width, 67)
     assert caught.value.cause == (
         f"The images are {shape} pixels, but nasnet_large needs at least 67x67."
     )

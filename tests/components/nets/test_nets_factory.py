@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from slimworks.components.errors import ConfigError
 from slimworks.components.nets import lenet, nets_factory
@@ -53,12 +54,12 @@ def test_images_below_the_minimum_are_refused(name: str, is_high: bool) -> None:
     minimum = get_net(name).min_image_size
     shape = (minimum + 9, minimum - 1) if is_high else (minimum - 1, minimum + 9)
     with pytest.raises(ConfigError, match=f"but {name} needs at least {minimum}x{minimum}"):
-        get_network_fn(name, 5)(_images(*shape))
+        get_network_fn(name, 5, is_training=True)(_images(*shape))
 
 
 def test_refusal_of_small_images_word_for_word() -> None:
     with pytest.raises(ConfigError) as caught:
-        get_network_fn("nasnet_mobile", 5)(_images(None, 66))
+        get_network_fn("nasnet_mobile", 5, is_training=True)(_images(None, 66))
     assert caught.value.cause == (
         "The images are ?x66 pixels, but nasnet_mobile needs at least 67x67."
     )
@@ -71,13 +72,50 @@ def test_refusal_of_small_images_word_for_word() -> None:
         ("inception_v3", None, {}),
         ("inception_v3", 5, {"create_aux_logits": False}),
         ("vgg_a", 5, {"fc_conv_padding": "SAME", "spatial_squeeze": False}),
+        pytest.param("nasnet_cifar", 5, {}, marks=pytest.mark.slow),
     ],
 )
 def test_networks_without_the_heads_that_need_it_take_smaller_images(
     name: str, num_classes: int | None, options: dict
 ) -> None:
-    net, _ = get_network_fn(name, num_classes)(_images(96, 96), **options)
+    size = 96 if name != "nasnet_cifar" else 8
+    net, _ = get_network_fn(name, num_classes)(_images(size, size), **options)
     assert net.shape[0] == 2
+
+
+def test_minimum_of_what_is_left_is_named_too() -> None:
+    with pytest.raises(ConfigError, match="but inception_v3 needs at least 75x75"):
+        get_network_fn("inception_v3", None)(_images(74, 90))
+    with pytest.raises(ConfigError, match="but vgg_a needs at least 224x224"):
+        get_network_fn("vgg_a", None)(_images(100, 100))
+
+
+@pytest.mark.parametrize(("size", "end_point"), [(256, "AvgPool_1a"), (288, "global_pool")])
+def test_larger_images_are_pooled_globally_only_where_the_window_leaves_more_than_one_pixel(
+    size: int, end_point: str
+) -> None:
+    logits, end_points = get_network_fn("mobilenet_v1_025", 5)(_images(size, size))
+    assert logits.shape.as_list() == [2, 5]
+    assert {"AvgPool_1a", "global_pool"} & set(end_points) == {end_point}
+
+
+def test_larger_images_give_maps_where_nothing_is_squeezed() -> None:
+    logits, _ = get_network_fn("vgg_a", 5)(_images(256, 256), spatial_squeeze=False)
+    assert logits.shape.as_list() == [2, 2, 2, 5]
+    features, _ = get_network_fn("inception_v1", None)(_images(256, 256))
+    assert features.shape.as_list() == [2, 2, 2, 1024]
+
+
+def test_wrong_names_and_sizes_are_value_errors_as_in_tf_slim() -> None:
+    with pytest.raises(ValueError, match="no known network"):
+        get_network_fn("lennet", 5)
+    with pytest.raises(ValueError, match="needs at least 4x4"):
+        get_network_fn("lenet", 5)(_images(3, 3, channels=1))
+
+
+def test_eager_calls_are_refused() -> None:
+    with context.eager_mode(), pytest.raises(RuntimeError, match="lenet is called eagerly"):
+        get_network_fn("lenet", 5)(tf.zeros([1, 28, 28, 1]))
 
 
 def test_images_of_unknown_size_are_taken_as_they_are() -> None:

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from slimworks.components.examples import image_conversion
 from slimworks.components.preprocessing import decoding, exif
 
 ORIENTATION = tf.function(exif.jpeg_orientation, autograph=False)
@@ -74,8 +75,38 @@ def test_segments_and_junk_before_exif_are_skipped(before: bytes) -> None:
     assert ORIENTATION(tf.constant(encoded)) == 8
 
 
+def with_exif_before(marker: bytes) -> bytes:
+    """The photo with EXIF in front of its first segment of a kind, behind all that stand before."""
+    encoded = photo()
+    place = encoded.index(b"\xff" + marker)
+    block = b"Exif\0\0" + tiff(6)
+    segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
+    return encoded[:place] + segment + encoded[place:]
+
+
+@pytest.mark.parametrize("marker", [b"\xc0", b"\xc4", b"\xda"], ids=["frame", "huffman", "scan"])
+def test_exif_behind_tables_is_found_as_pillow_and_ingest_find_it(marker: bytes) -> None:
+    encoded = with_exif_before(marker)
+    assert encoded.index(b"\xff\xdb") < encoded.index(b"\xff\xe1")  # behind the DQT segments
+    with Image.open(io.BytesIO(encoded)) as image:
+        assert image_conversion.orientation_of(image) == 6
+        expected_size = ImageOps.exif_transpose(image).size
+    decoded = DECODE(tf.constant(encoded))
+    assert (decoded.shape[1], decoded.shape[0]) == expected_size == (16, 24)
+    assert ORIENTATION(tf.constant(encoded)) == 6
+
+
+def test_exif_behind_a_restart_interval_and_a_stray_restart_marker_is_found() -> None:
+    before = b"\xff\xdd\x00\x04\x00\x00" + b"\xff\xd0"
+    assert ORIENTATION(tf.constant(with_segment(b"Exif\0\0" + tiff(8), before=before))) == 8
+
+
 BROKEN = {
     "no_exif": photo(),
+    "behind_the_image": photo() + with_exif(tiff(6))[2:],
+    "in_the_scan": with_segment(b"Exif\0\0" + tiff(6), before=b"\xff\xda\x00\x02"),
+    "behind_more_junk_than_is_walked": with_segment(b"Exif\0\0" + tiff(6), before=b"\0" * 600),
+    "inside_a_segment": with_segment(b"\xff\xe1\0\x40Exif\0\0" + tiff(6), marker=0xFE),
     "xmp_segment": with_segment(b"http://ns.adobe.com/xap/1.0/\0" + tiff(6)),
     "other_segment": with_segment(b"Exif\0\0" + tiff(6), marker=0xE2),
     "empty_block": with_exif(b""),

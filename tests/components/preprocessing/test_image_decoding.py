@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from slimworks.components.examples import image_formats
 from slimworks.components.preprocessing import decoding
 
 
@@ -166,6 +167,43 @@ def test_refusal_names_what_was_sent(encoded: bytes, name: str) -> None:
         f"{name} is not a JPEG, PNG, GIF or BMP image. WebP, TIFF and other formats must be "
         "converted to PNG or JPEG before they are sent; `slimworks predict` converts them."
     ) in str(caught.value)
+
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
+FOREIGN = [
+    b"." * start + signature + b"\0" * 8
+    for start, signature, kind in image_formats.SIGNATURES
+    if kind not in image_formats.STORED_FORMATS
+] + [
+    b"P6\n9 9\n255\n" + b"\xff" * 243,
+    SVG,
+    b"\xef\xbb\xbf" + SVG,
+    b'\r\n <?xml version="1.0"?>\n<!-- a drawing -->\n' + SVG,
+    b'<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "a.dtd" [ <!ENTITY a "b"> ]>' + SVG + b"\xff",
+    b"<svg:svg/>",
+]
+
+
+@pytest.mark.parametrize("encoded", FOREIGN, ids=range(len(FOREIGN)))
+def test_graph_names_every_kind_that_ingest_names(encoded: bytes) -> None:
+    kind = image_formats.kind_of(encoded)
+    assert kind is not None
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        DECODE(tf.constant(encoded))
+    name = image_formats.FOREIGN_NAMES[kind]
+    assert f"{name} is not a JPEG, PNG, GIF or BMP image." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [b"<!DOCTYPE html><svg/>", b"<html><svg/></html>", b"<?xml version='1.0'?><a/>", b"<svgs/>",
+     b"<!-- " + b"-- <!--" * 2000, b"<?>" * 1300],
+    ids=["page", "plain_page", "other_xml", "other_tag", "comments", "prologs"],
+)  # fmt: skip
+def test_text_that_is_no_drawing_has_no_name(encoded: bytes) -> None:
+    assert image_formats.kind_of(encoded) is None
+    with pytest.raises(tf.errors.InvalidArgumentError, match="what was sent is not a JPEG"):
+        DECODE(tf.constant(encoded))
 
 
 def test_os2_bmp_is_refused_not_misread() -> None:

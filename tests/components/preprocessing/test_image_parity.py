@@ -8,6 +8,7 @@ stand-in for the network answers its input.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from slimworks.components import contracts
 from slimworks.components.examples.encoding import ImageRecord, encode_example
@@ -23,7 +25,7 @@ from slimworks.components.export.source import ExportSource
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.images import CheckedImage, check_image
 from slimworks.components.nets.registry import get_net
-from slimworks.components.preprocessing import families, serialization
+from slimworks.components.preprocessing import decoding, families, serialization
 from slimworks.components.serving.image_bytes import servable
 from slimworks.components.transform.attach import decode_with_transform_graph
 from slimworks.components.transform.config import TransformSettings
@@ -33,6 +35,7 @@ pytestmark = pytest.mark.shared
 
 IMAGE_SIZE, STORED_SIZE = 28, 32
 FAMILY = "inception"
+EXIF_BEHIND_TABLES = "exif_behind_tables.jpg"  # made here: no file of the folder has it
 NOT_OFFERED = {"Thumbs.db"}  # ingest leaves it out by its name
 DATA = DataConfig()
 
@@ -43,6 +46,7 @@ class Awkward(NamedTuple):
     name: str
     original: bytes
     kept: bytes
+    size: tuple[int, int]  # height and width by ingest
 
 
 class Outputs(NamedTuple):
@@ -64,18 +68,32 @@ class PixelsAsLogits(tf.Module):
         return end_points["flat"]
 
 
+def exif_behind_tables(jpeg: bytes) -> bytes:
+    """A part of a JPEG that is wider than high, EXIF orientation 6 right before its scan."""
+    stream = io.BytesIO()
+    with Image.open(io.BytesIO(jpeg)) as image:
+        image.crop((0, 0, 60, 40)).save(stream, "JPEG")
+    encoded = stream.getvalue()
+    place = encoded.index(b"\xff\xda")
+    block = b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"
+    segment = b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block
+    return encoded[:place] + segment + encoded[place:]
+
+
 @pytest.fixture(scope="module")
 def accepted(shared: Path) -> list[Awkward]:
     folder = shared / "data" / "awkward"
     with open(folder / "manifest.tsv", encoding="utf-8") as stream:
         names = [row["file"] for row in csv.DictReader(stream, delimiter="\t")]
     assert len(names) == 39
+    contents = {name: (folder / name).read_bytes() for name in sorted(set(names) - NOT_OFFERED)}
+    contents |= {EXIF_BEHIND_TABLES: exif_behind_tables(contents["pil_hopper.jpg"])}
     files = []
-    for name in sorted(set(names) - NOT_OFFERED):
-        data = (folder / name).read_bytes()
+    for name, data in contents.items():
         checked = check_image(data, DATA)
         if isinstance(checked, CheckedImage):
-            files.append(Awkward(name, data, checked.converted or data))
+            size = (checked.height, checked.width)
+            files.append(Awkward(name, data, checked.converted or data, size))
     return files
 
 
@@ -165,7 +183,13 @@ def test_client_sends_what_ingest_keeps(accepted: list[Awkward]) -> None:
 
 
 def test_most_awkward_files_are_used(accepted: list[Awkward]) -> None:
-    assert len(accepted) == 27
+    assert len(accepted) == 27 + 1  # EXIF_BEHIND_TABLES
+
+
+def test_ingest_and_graph_agree_on_the_upright_size(accepted: list[Awkward]) -> None:
+    decode = tf.function(decoding.decode_image, autograph=False)
+    sizes = {file.name: tuple(decode(tf.constant(file.kept)).shape[:2]) for file in accepted}
+    assert sizes == {file.name: file.size for file in accepted}
 
 
 def test_stored_images_equal_dataset_map_fn_and_eager(

@@ -124,14 +124,15 @@ def test_client_gets_an_answer_for_every_format(
         (image_file("red", "TIFF"), "a TIFF file"),
         (image_file("red", "JPEG2000"), "a JPEG 2000 file"),
         (image_file("red", "ICO"), "an ICO file"),
-        (image_file("red", "PPM"), "what was sent"),
+        (image_file("red", "PPM"), "a PPM file"),
+        (b"<svg/>", "an SVG file"),
         (b"8BPS" + b"\0" * 30, "a Photoshop file"),
         (b"\0\0\0\x20ftypavif" + b"\0" * 30, "an AVIF file"),
         (b"\0\0\0\x20ftypheic" + b"\0" * 30, "a HEIC file"),
         (b"", "an empty file"),
         (b"<html>", "what was sent"),
     ],
-    ids=["webp", "tiff", "jpeg2000", "ico", "ppm", "psd", "avif", "heic", "empty", "html"],
+    ids=["webp", "tiff", "jpeg2000", "ico", "ppm", "svg", "psd", "avif", "heic", "empty", "html"],
 )
 def test_served_model_names_a_format_that_it_does_not_read(
     decoding_server: ServerProcess, image: bytes, name: str
