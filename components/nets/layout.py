@@ -43,7 +43,12 @@ class NetGraph:
 
 
 def build_graph(
-    name: str, num_classes: int, image_size: int, num_channels: int, is_training: bool
+    name: str,
+    num_classes: int,
+    image_size: int,
+    num_channels: int,
+    is_training: bool,
+    weight_decay: float = 0.0,
 ) -> NetGraph:
     """Builds a network for one image [1, S, S, C]; its variables are in TF-Slim's order."""
     graph = tf.Graph()
@@ -51,7 +56,7 @@ def build_graph(
         images = tf.compat.v1.placeholder(
             tf.float32, [1, image_size, image_size, num_channels], name="input"
         )
-        network_fn = nets_factory.get_network_fn(name, num_classes, is_training=is_training)
+        network_fn = nets_factory.get_network_fn(name, num_classes, weight_decay, is_training)
         logits, end_points = network_fn(images)
         variables = tuple(
             VariableLayout(

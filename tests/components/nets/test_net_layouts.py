@@ -60,7 +60,12 @@ def test_training_graph_equals_the_recorded_layout(name: str, shared: Path) -> N
     lines = (folder / f"{name}.tsv").read_text().splitlines()[1:]
     expected = [tuple(line.split("\t")[index] for index in (0, 1, 3)) for line in lines]
     net_graph = layout.build_graph(
-        name, spec.num_classes, spec.default_image_size, spec.num_channels, is_training=True
+        name,
+        spec.num_classes,
+        spec.default_image_size,
+        spec.num_channels,
+        is_training=True,
+        weight_decay=0.5,
     )
     found = [
         (variable.name, "x".join(map(str, variable.shape)), str(int(variable.trainable)))
@@ -72,8 +77,19 @@ def test_training_graph_equals_the_recorded_layout(name: str, shared: Path) -> N
     updates = net_graph.graph.get_collection(tf.compat.v1.GraphKeys.UPDATE_OPS)
     assert len(updates) == facts["update_ops"]
     assert _initializers(net_graph) == facts["initializers"]
+    assert _decayed(net_graph.graph) == sorted(facts["regularized_with_weight_decay"])
     assert _batch_norm_epsilons(net_graph.graph) == facts["batch_norm_epsilon"]
     assert _random_operations(net_graph.graph) == set(facts["random_ops_in_training_graph"])
+
+
+def _decayed(graph: tf.Graph) -> list[str]:
+    losses = graph.get_collection(tf.compat.v1.GraphKeys.REGULARIZATION_LOSSES)
+    return sorted(
+        operation.name
+        for loss in losses
+        for operation in layout.operations_behind([loss]).values()
+        if operation.type == "VarHandleOp"
+    )
 
 
 def _batch_norm_epsilons(graph: tf.Graph) -> dict[str, int]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +15,6 @@ from slimworks.components.nets import (
     alexnet,
     cifarnet,
     inception,
-    layout,
     lenet,
     mobilenet_v1,
     nets_factory,
@@ -219,22 +216,6 @@ def test_images_below_the_minimum_are_refused_with_the_minimum(name: str) -> Non
     with pytest.raises(ConfigError) as caught:
         check_image_size(spec, spec.min_image_size - 1)
     assert f"{name} needs at least {spec.min_image_size} pixels" in caught.value.cause
-
-
-@pytest.mark.shared
-@pytest.mark.parametrize("name", _nets())
-def test_weight_decay_covers_the_recorded_variables(name: str, shared: Path) -> None:
-    spec = REGISTRY[name]
-    facts = json.loads((shared / "nets" / "layout" / f"{name}.facts.json").read_text())
-    network_fn = get_network_fn(name, spec.num_classes, weight_decay=0.5, is_training=True)
-    network_fn(_images(spec.default_image_size, spec.num_channels))
-    decayed = [
-        operation.name
-        for loss in tf.compat.v1.losses.get_regularization_losses()
-        for operation in layout.operations_behind([loss]).values()
-        if operation.type == "VarHandleOp"
-    ]
-    assert sorted(decayed) == sorted(facts["regularized_with_weight_decay"])
 
 
 _CLASSIFIER = "num_classes is_training dropout_keep_prob"
