@@ -86,7 +86,12 @@ def _add_residual(
     mixed = build_branches(net, branches)
     # Linear, with biases instead of batch norm: the sum is what gets activated.
     residual = slim.conv2d(
-        mixed, net.shape[3], [1, 1], normalizer_fn=None, activation_fn=None, scope="Conv2d_1x1"
+        mixed,
+        net.shape.as_list()[3],
+        [1, 1],
+        normalizer_fn=None,
+        activation_fn=None,
+        scope="Conv2d_1x1",
     )
     residual *= scale
     if activation_fn is tf.nn.relu6:  # both terms of the sum stay within 8-bit range

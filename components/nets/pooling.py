@@ -9,7 +9,7 @@ from slimworks.components.nets.slim import slim
 
 def reduced_kernel(features: tf.Tensor, kernel: tuple[int, int]) -> list[int]:
     """Returns `kernel`, cut to the feature map where that is smaller. features: [N, H, W, C]."""
-    height, width = features.shape[1], features.shape[2]
+    height, width = features.shape.as_list()[1], features.shape.as_list()[2]
     if height is None or width is None:
         return list(kernel)
     return [min(height, kernel[0]), min(width, kernel[1])]

@@ -44,7 +44,7 @@ def bottleneck(
             [-6, 6].
     """
     with tf.compat.v1.variable_scope(scope, "bottleneck_v1", [inputs]) as outer:
-        if inputs.shape[-1] == depth:
+        if inputs.shape.as_list()[-1] == depth:
             shortcut = residual.subsample(inputs, stride, "shortcut")
         else:
             shortcut = slim.conv2d(

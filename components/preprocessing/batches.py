@@ -28,8 +28,8 @@ def for_each_image(
     """
     if images.shape.rank not in (3, 4):
         raise ValueError(f"images have shape {images.shape}, expected [H, W, C] or [N, H, W, C].")
-    if images.shape[-1] not in (1, 3):
-        raise ValueError(f"images have {images.shape[-1]} channels, expected 1 or 3.")
+    if images.shape.as_list()[-1] not in (1, 3):
+        raise ValueError(f"images have {images.shape.as_list()[-1]} channels, expected 1 or 3.")
     if images.shape.rank == 3:
         return function(images, *operands)
     return tf.map_fn(
@@ -44,7 +44,7 @@ def seeds_of(seed: tf.Tensor | tuple[int, int], images: tf.Tensor) -> tf.Tensor:
         ValueError: Another shape or dtype.
     """
     seeds = tf.convert_to_tensor(seed)
-    expected = [2] if images.shape.rank == 3 else [images.shape[0], 2]
+    expected = [2] if images.shape.rank == 3 else [images.shape.as_list()[0], 2]
     if not (seeds.dtype.is_integer and seeds.shape.is_compatible_with(expected)):
         raise ValueError(
             f"seed has {seeds.dtype.name} {seeds.shape}, expected integers {expected}."
@@ -63,7 +63,7 @@ def drawn_seeds(images: tf.Tensor) -> tf.Tensor:
 
 def grey_if(use_grayscale: bool, pixels: tf.Tensor) -> tf.Tensor:
     """Float RGB to luma where asked for; one channel stays as it is. pixels: [H, W, C]."""
-    if use_grayscale and pixels.shape[-1] == 3:
+    if use_grayscale and pixels.shape.as_list()[-1] == 3:
         return tf.image.rgb_to_grayscale(pixels)
     return pixels
 

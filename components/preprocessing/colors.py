@@ -67,6 +67,6 @@ def distort_color(image: tf.Tensor, seed: tf.Tensor, fast_mode: bool) -> tf.Tens
 
 def _applied(changes: tuple[_Change, ...], image: tf.Tensor, seeds: list[tf.Tensor]) -> tf.Tensor:
     for change, seed in zip(changes, seeds, strict=False):
-        if image.shape[-1] == 3 or change not in _NEED_COLOR:
+        if image.shape.as_list()[-1] == 3 or change not in _NEED_COLOR:
             image = change(image, seed)
     return tf.clip_by_value(image, 0.0, 1.0)

@@ -173,7 +173,7 @@ def _random_crop(image: tf.Tensor, boxes: tf.Tensor, seed: tf.Tensor) -> tf.Tens
         max_attempts=_MAX_ATTEMPTS,
         use_image_if_no_bounding_boxes=True,
     )
-    return tf.ensure_shape(tf.slice(image, start, size), [None, None, image.shape[-1]])
+    return tf.ensure_shape(tf.slice(image, start, size), [None, None, image.shape.as_list()[-1]])
 
 
 def _resized(
@@ -208,7 +208,7 @@ def _jitter(image: tf.Tensor, brightness: tf.Tensor, saturation: tf.Tensor) -> t
     """Brightness, then saturation as a blend with luma: one product instead of a trip to HSV."""
     # The image is in [-1, 1], twice as wide as the [0, 1] that the bounds are meant for.
     shift = 2.0 * colors.MAX_BRIGHTNESS * (2.0 * brightness - 1.0)
-    if image.shape[-1] == 3:
+    if image.shape.as_list()[-1] == 3:
         low, high = colors.SATURATION
         factor = low + (high - low) * saturation
         matrix = factor * tf.eye(3) + (1.0 - factor) * tf.tile(tf.constant(_LUMA)[:, None], [1, 3])

@@ -64,7 +64,7 @@ def central_view(stored: tf.Tensor, default_stored_size: int, image_size: int) -
     Returns:
         float32 [N, image_size, image_size, C] in [0, 255].
     """
-    size = stored.shape[-2]
+    size = stored.shape.as_list()[-2]
     side = min(size, round(size * image_size / default_stored_size))
     start = (size - side) // 2
     view = stored[..., start : start + side, start : start + side, :]
@@ -88,7 +88,7 @@ def crop_and_resize(
     Returns:
         float32 [image_size, image_size, C] in [0, 255].
     """
-    size = stored.shape[-2]
+    size = stored.shape.as_list()[-2]
     top, left, height, width = (side * size for side in box)
 
     def ends(start: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
@@ -102,12 +102,12 @@ def crop_and_resize(
     columns = tf.where(flips, columns[::-1], columns)
     boxes = tf.stack([rows[0], columns[0], rows[1], columns[1]])[tf.newaxis]
     crop = tf.image.crop_and_resize(stored[tf.newaxis], boxes, [0], [image_size, image_size])
-    return tf.ensure_shape(crop[0], [image_size, image_size, stored.shape[-1]])
+    return tf.ensure_shape(crop[0], [image_size, image_size, stored.shape.as_list()[-1]])
 
 
 def random_crop(image: tf.Tensor, height: int, width: int, seed: tf.Tensor) -> tf.Tensor:
     """Every position is as likely. image: [H, W, C], at least as large -> [height, width, C]."""
-    return tf.image.stateless_random_crop(image, [height, width, image.shape[-1]], seed)
+    return tf.image.stateless_random_crop(image, [height, width, image.shape.as_list()[-1]], seed)
 
 
 def flip_if(image: tf.Tensor, flips: tf.Tensor) -> tf.Tensor:
@@ -131,7 +131,7 @@ def shifted(
     """
     if max_pixels == 0:
         return image
-    margin = min(max_pixels, image.shape[0])
+    margin = min(max_pixels, image.shape.as_list()[0])
     padded = tf.pad(image, [[margin, margin], [margin, margin], [0, 0]], mode=edges)
     top, left = (tf.cast(value * (2 * margin + 1), tf.int32) for value in random)
     return tf.slice(padded, tf.stack([top, left, 0]), image.shape)

@@ -38,7 +38,7 @@ def for_eval(stored: tf.Tensor, image_size: int) -> tf.Tensor:
     """uint8 [N, S, S, C] -> float32 [N, image_size, image_size, C], means subtracted."""
     default_size = geometry.stored_size("vgg", image_size)
     view = resizing.central_view(stored, default_size, image_size)
-    return view - channel_means(stored.shape[-1])
+    return view - channel_means(stored.shape.as_list()[-1])
 
 
 def for_train(
@@ -65,7 +65,7 @@ def for_train(
     box = ((1.0 - side) * random[1], (1.0 - side) * random[2], side, side)
     mirrored = (random[3] < 0.5) & flips
     image = resizing.crop_and_resize(stored, box, mirrored, image_size)
-    return image - channel_means(stored.shape[-1])
+    return image - channel_means(stored.shape.as_list()[-1])
 
 
 def preprocess_for_eval(
@@ -185,8 +185,8 @@ def _without_ends(image: tf.Tensor) -> tf.Tensor:
 
 def _finished(pixels: tf.Tensor, height: int, width: int, use_grayscale: bool) -> tf.Tensor:
     pixels = batches.grey_if(use_grayscale, pixels)
-    pixels = tf.ensure_shape(pixels, [height, width, pixels.shape[-1]])
-    return pixels - channel_means(pixels.shape[-1])
+    pixels = tf.ensure_shape(pixels, [height, width, pixels.shape.as_list()[-1]])
+    return pixels - channel_means(pixels.shape.as_list()[-1])
 
 
 def _resize_short_side(image: tf.Tensor, side: int | tf.Tensor) -> tf.Tensor:

@@ -6,8 +6,8 @@ import errno
 
 import pytest
 
-from slimworks.components.errors import DataError
-from slimworks.pipeline.launcher import describe_fault
+from slimworks.components.errors import ConfigError, DataError
+from slimworks.pipeline.launcher import describe_fault, error_lines
 
 
 def _raised(fault: Exception, during: Exception | None = None) -> Exception:
@@ -82,3 +82,20 @@ def test_an_error_that_was_dealt_with_does_not_hide_a_later_one() -> None:
     fault.__context__ = DataError("dealt with.", "Nothing.")
     fault.__suppress_context__ = True  # raised `from None`
     assert describe_fault(fault)["cause"] == "ValueError: a bug"
+
+
+def test_details_of_an_error_stand_between_cause_and_fix() -> None:
+    error = describe_fault(ConfigError("It does not fit.", "Take another.", "missing (1):\n  a"))
+    assert error["details"] == "missing (1):\n  a"
+    assert error_lines(error) == [
+        "Error: It does not fit.",
+        "missing (1):",
+        "  a",
+        "Fix:   Take another.",
+    ]
+
+
+def test_error_without_details_is_two_lines() -> None:
+    error = describe_fault(ConfigError("It does not fit.", "Take another."))
+    assert "details" not in error
+    assert error_lines(error) == ["Error: It does not fit.", "Fix:   Take another."]

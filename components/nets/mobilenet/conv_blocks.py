@@ -149,7 +149,7 @@ def split_conv(
     Raises:
         ValueError: C or num_outputs cannot be split into multiples of `divisible_by`.
     """
-    num_inputs = input_tensor.shape[3]
+    num_inputs = input_tensor.shape.as_list()[3]
     if num_ways == 1 or min(num_inputs, num_outputs) // num_ways < divisible_by:
         return slim.conv2d(input_tensor, num_outputs, [1, 1], scope=scope, **kwargs)
     parts = tf.split(
@@ -262,7 +262,7 @@ def expanded_conv(
     with open_scope(block.scope, "expanded_conv"), _activations(block):
         block_input = tf.identity(input_tensor, "input")
         net = _depthwise_at("input", block_input, block, activation_fn=None)
-        net = _expanded(net, block, block.inner_depth(block_input.shape[3]))
+        net = _expanded(net, block, block.inner_depth(block_input.shape.as_list()[3]))
         net = _depthwise_at("expansion", net, block)
         if block.expansion_transform:
             net = block.expansion_transform(expansion_tensor=net, input_tensor=block_input)
@@ -305,7 +305,7 @@ def _depthwise_at(
 
 
 def _expanded(net: tf.Tensor, block: ExpandedConv, depth: int) -> tf.Tensor:
-    if depth <= net.shape[3]:
+    if depth <= net.shape.as_list()[3]:
         return net
     layer = _in_ways(block.expansion_fn, block.split_expansion, block)
     net = layer(net, depth, scope="expand", normalizer_fn=block.normalizer_fn)
@@ -340,7 +340,11 @@ def _record(block: ExpandedConv, name: str, net: tf.Tensor) -> tf.Tensor:
 def _joined(block_input: tf.Tensor, net: tf.Tensor, block: ExpandedConv) -> tf.Tensor:
     if callable(block.residual):
         return block.residual(input_tensor=block_input, output_tensor=net)
-    if block.residual and block.stride == 1 and net.shape[3] == block_input.shape[3]:
+    if (
+        block.residual
+        and block.stride == 1
+        and net.shape.as_list()[3] == block_input.shape.as_list()[3]
+    ):
         return net + block_input
     return net
 
@@ -375,13 +379,17 @@ def squeeze_excite(
         pooled = _pooled(source, pool)
         squeezed = slim.conv2d(
             pooled,
-            make_divisible(source.shape[3] / squeeze_factor, divisible_by),
+            make_divisible(source.shape.as_list()[3] / squeeze_factor, divisible_by),
             [1, 1],
             normalizer_fn=None,
             activation_fn=inner_activation_fn,
         )
         gates = slim.conv2d(
-            squeezed, input_tensor.shape[3], [1, 1], normalizer_fn=None, activation_fn=gating_fn
+            squeezed,
+            input_tensor.shape.as_list()[3],
+            [1, 1],
+            normalizer_fn=None,
+            activation_fn=gating_fn,
         )
         if pool is not None:
             size = tf.shape(input_tensor)[1:3]
@@ -391,7 +399,7 @@ def squeeze_excite(
 
 def _pooled(features: tf.Tensor, window: int | None) -> tf.Tensor:
     """Averages windows of [N, H, W, C], or the whole map where it is lower than a window."""
-    height = features.shape[1]
+    height = features.shape.as_list()[1]
     if window is None or (height is not None and height < window):
         return tf.reduce_mean(features, [1, 2], keepdims=True)
     return tf.nn.avg_pool2d(features, window, window, "VALID")

@@ -302,7 +302,7 @@ def global_pool(
     Raises:
         ValueError: pool_op is another than the average, and H or W is unknown.
     """
-    height, width = input_tensor.shape[1], input_tensor.shape[2]
+    height, width = input_tensor.shape.as_list()[1], input_tensor.shape.as_list()[2]
     is_known = height is not None and width is not None
     if not is_known and pool_op is not tf.nn.avg_pool2d:
         raise ValueError(f"{pool_op} needs a known size, the features are {input_tensor.shape}.")

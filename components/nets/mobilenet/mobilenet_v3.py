@@ -59,7 +59,7 @@ def reduce_to_1x1(
         use_explicit_padding: Ignored: there is no padding.
         **kwargs: Options of `slim.avg_pool2d`.
     """
-    height, width = input_tensor.shape[1], input_tensor.shape[2]
+    height, width = input_tensor.shape.as_list()[1], input_tensor.shape.as_list()[2]
     if height is None or width is None:
         return tf.reduce_mean(input_tensor, [1, 2], keepdims=True)
     window = [height, width]

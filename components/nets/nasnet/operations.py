@@ -43,7 +43,8 @@ def global_avg_pool(x: tf.Tensor, data_format: str = INVALID) -> tf.Tensor:
 
 def spatial_size(net: tf.Tensor) -> tuple[int, int]:
     """Returns height and width, which must be static."""
-    height, width = net.shape[1:3] if get_channel_index() == 3 else net.shape[2:4]
+    shape = net.shape.as_list()
+    height, width = shape[1:3] if get_channel_index() == 3 else shape[2:4]
     return int(height), int(width)
 
 
