@@ -7,10 +7,8 @@ from typing import Literal
 
 import pydantic
 
+from slimworks.components.examples.image_formats import MAX_PIXELS
 from slimworks.components.settings import Settings
-
-# Half of Pillow's own hard limit is its warning level; above the hard limit it refuses to open.
-PILLOW_MAX_PIXELS = 178_956_970
 
 
 class DataConfig(Settings):
@@ -54,7 +52,7 @@ class DataConfig(Settings):
     max_pixels: int = pydantic.Field(
         100_000_000,
         ge=1,
-        le=PILLOW_MAX_PIXELS,
+        le=MAX_PIXELS,
         description="Sets an image aside, before decoding it, where width x height is larger.",
     )
     # Bounds the memory of a worker; the largest JPEG of 100 MP is about 100 MB.

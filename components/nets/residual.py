@@ -15,6 +15,7 @@ from slimworks.components.nets.slim import published_nets, slim
 DEFAULT_IMAGE_SIZE = 224
 
 EndPoints = dict[str, tf.Tensor]
+Network = Callable[..., tuple[tf.Tensor, EndPoints]]
 
 Block = published_nets.resnet_utils.Block
 subsample = published_nets.resnet_utils.subsample
@@ -188,6 +189,13 @@ def _head(
         end_points[f"{scope_name}/spatial_squeeze"] = net
     end_points["predictions"] = slim.softmax(net, scope="predictions")
     return net, end_points
+
+
+def published(network: Network, name: str) -> Network:
+    """Names the function of a published depth, and gives it the published image size."""
+    network.__name__ = network.__qualname__ = name
+    network.default_image_size = DEFAULT_IMAGE_SIZE  # type: ignore[attr-defined]
+    return network
 
 
 def published_blocks(

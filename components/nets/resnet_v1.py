@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -13,8 +13,6 @@ from slimworks.components.nets.slim import slim
 from slimworks.components.nets.widths import scaled_depth
 
 resnet_arg_scope = residual.resnet_arg_scope
-
-Network = Callable[..., tuple[tf.Tensor, residual.EndPoints]]
 
 
 @slim.add_arg_scope
@@ -103,7 +101,7 @@ def resnet_v1(
 resnet_v1.default_image_size = residual.DEFAULT_IMAGE_SIZE  # type: ignore[attr-defined]
 
 
-def _of_depth(name: str, num_units: tuple[int, int, int, int]) -> Network:
+def _of_depth(name: str, num_units: tuple[int, int, int, int]) -> residual.Network:
     def network(
         inputs: tf.Tensor,
         num_classes: int | None = None,
@@ -139,10 +137,10 @@ def _of_depth(name: str, num_units: tuple[int, int, int, int]) -> Network:
             scope=scope,
         )
 
-    return _published(network, name)
+    return residual.published(network, name)
 
 
-def _of_great_depth(name: str, num_units: tuple[int, int, int, int]) -> Network:
+def _of_great_depth(name: str, num_units: tuple[int, int, int, int]) -> residual.Network:
     build = _of_depth(name, num_units)
 
     def network(
@@ -172,13 +170,7 @@ def _of_great_depth(name: str, num_units: tuple[int, int, int, int]) -> Network:
             **options,
         )
 
-    return _published(network, name)
-
-
-def _published(network: Network, name: str) -> Network:
-    network.__name__ = network.__qualname__ = name
-    network.default_image_size = residual.DEFAULT_IMAGE_SIZE  # type: ignore[attr-defined]
-    return network
+    return residual.published(network, name)
 
 
 resnet_v1_50 = _of_depth("resnet_v1_50", (3, 4, 6, 3))

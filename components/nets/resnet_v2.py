@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -50,9 +50,7 @@ def resnet_v2(
 resnet_v2.default_image_size = residual.DEFAULT_IMAGE_SIZE  # type: ignore[attr-defined]
 
 
-def _of_depth(
-    name: str, num_units: tuple[int, int, int, int]
-) -> Callable[..., tuple[tf.Tensor, residual.EndPoints]]:
+def _of_depth(name: str, num_units: tuple[int, int, int, int]) -> residual.Network:
     def network(
         inputs: tf.Tensor,
         num_classes: int | None = None,
@@ -76,9 +74,7 @@ def _of_depth(
             scope=scope,
         )
 
-    network.__name__ = network.__qualname__ = name
-    network.default_image_size = residual.DEFAULT_IMAGE_SIZE  # type: ignore[attr-defined]
-    return network
+    return residual.published(network, name)
 
 
 resnet_v2_50 = _of_depth("resnet_v2_50", (3, 4, 6, 3))
