@@ -5,13 +5,14 @@ Components meet here and through artifacts on disk, never through each other's P
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 from slimworks.components import files
 from slimworks.components.errors import DataError
+from slimworks.components.labels.label_map import LABEL_MAP_FILE as LABEL_MAP_FILE
+from slimworks.components.labels.label_map import LABELS_FILE as LABELS_FILE
+from slimworks.components.labels.label_map import LabelMap as LabelMap
 
 # --- Examples ------------------------------------------------------------------------------
 SPLITS = ("train", "eval", "test")
@@ -30,12 +31,14 @@ IMAGE_CHANNELS = "image/channels"  # of the stored file: 1, 2, 3 or 4
 IMAGE_ID = "image/id"  # sha256 of the user's file, hex
 IMAGE_GROUP = "image/group"  # images of one group share a split; the id where there is no group
 IMAGE_BRIGHTNESS = "image/brightness"  # float, mean luma in [0, 1]
+IMAGE_SHARPNESS = "image/sharpness"  # float >= 0, low where the picture is blurred
 IMAGE_ORIGINAL_FORMAT = "image/original_format"  # of the user's file: also "webp", "tiff", ...
+IMAGE_SPAN = "image/span"  # int64 from 1: the ingest that first found it, which windows go by
 SLICE_PREFIX = "slice/"
 
 METADATA_FEATURES = (
     IMAGE_FORMAT, IMAGE_ORIGINAL_FORMAT, CLASS_INDEX, CLASS_NAME, IMAGE_HEIGHT, IMAGE_WIDTH,
-    IMAGE_COLORSPACE, IMAGE_CHANNELS, IMAGE_BRIGHTNESS,
+    IMAGE_COLORSPACE, IMAGE_CHANNELS, IMAGE_BRIGHTNESS, IMAGE_SHARPNESS, IMAGE_SPAN,
 )  # fmt: skip  # what statistics look at: never the encoded bytes
 
 # Transformed examples: the image as the transform graph leaves it.
@@ -68,62 +71,21 @@ def split_files(examples: str | os.PathLike[str], split: str) -> list[str]:
 
 
 # --- LabelMap ------------------------------------------------------------------------------
-LABELS_FILE = "labels.txt"  # TF-Slim's format: one index:name a line
-LABEL_MAP_FILE = "label_map.json"
-LABEL_MAP_FORMAT = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelMap:
-    """Class names by class index. Append-only: an index never changes its meaning."""
-
-    class_names: tuple[str, ...] = ()
-
-    def extended(self, class_names: Iterable[str]) -> LabelMap:
-        """Returns this map with the unknown names appended in sorted order."""
-        known = set(self.class_names)
-        return LabelMap(self.class_names + tuple(sorted(set(class_names) - known)))
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes, which is the size of the network's head."""
-        return len(self.class_names)
-
-    def write(self, folder: str | os.PathLike[str]) -> None:
-        """Writes labels.txt and label_map.json into `folder`."""
-        lines = [f"{index}:{name}\n" for index, name in enumerate(self.class_names)]
-        files.write_text(Path(folder) / LABELS_FILE, "".join(lines))
-        files.write_json(
-            Path(folder) / LABEL_MAP_FILE,
-            {"format": LABEL_MAP_FORMAT, "class_names": list(self.class_names)},
-        )
-
-    @classmethod
-    def read(cls, folder: str | os.PathLike[str]) -> LabelMap:
-        """Reads label_map.json from `folder`.
-
-        Raises:
-            DataError: The file was written by a newer SlimWorks.
-        """
-        path = Path(folder) / LABEL_MAP_FILE
-        value = files.read_json(path)
-        if value["format"] > LABEL_MAP_FORMAT:
-            raise DataError(
-                f"{path} has format {value['format']}, this SlimWorks reads {LABEL_MAP_FORMAT}.",
-                "Upgrade SlimWorks, or use another --root.",
-            )
-        return cls(tuple(value["class_names"]))
-
+# labels/label_map.py: labels.txt (TF-Slim's format) and label_map.json; `LABELS_FILE`,
+# `LABEL_MAP_FILE` and `LabelMap` are offered here as well.
 
 # --- IngestReport --------------------------------------------------------------------------
 REJECTS_FILE = "rejects.jsonl"  # {"file", "reason", "detail"}
 DUPLICATES_FILE = "duplicates.jsonl"  # {"image_id", "kept", "duplicates": [...], "conflict": bool}
 SUMMARY_FILE = "summary.json"
+OUTLIERS_FILE = "outliers.jsonl"  # {"file", "image_id", "kind", "value", "typical"}
+THUMBNAILS_FOLDER = "thumbnails"  # <image_id>.jpg of what the report shows
 
 # --- Statistics, Schema, Anomalies (TFX's own file names) -------------------------------------
 STATISTICS_FILE = "FeatureStats.pb"
 SCHEMA_FILE = "schema.pbtxt"
 ANOMALIES_FILE = "SchemaDiff.pb"
+DRIFT_FILE = "drift.json"  # beside the anomalies: the newest span against the one before it
 
 # --- Model ---------------------------------------------------------------------------------
 SAVED_MODEL_FOLDER = "saved_model"
@@ -133,6 +95,8 @@ LOGS_FOLDER = "logs"  # TensorBoard
 # In a work folder whose result is written: it can go as soon as the result is published.
 FINISHED_FILE = "finished"
 MODEL_FACTS_FILE = "model.json"  # net, image size, classes, steps, digests
+LABEL_MAP_VERSION = "label_map_version"  # its keys: which label map the model was trained with
+LABEL_MAP_DIGEST = "label_map_digest"
 
 
 def read_class_names(model: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -149,6 +113,12 @@ def read_class_names(model: str | os.PathLike[str]) -> tuple[str, ...]:
             "Give a model folder written by `slimworks train`.",
         )
     return tuple(names)
+
+
+def read_label_map_version(model: str | os.PathLike[str]) -> int:
+    """Version of the label map that a Model artifact was trained with; 0 where it says none."""
+    path = Path(model) / MODEL_FACTS_FILE
+    return int(files.read_json(path).get(LABEL_MAP_VERSION, 0)) if path.is_file() else 0
 
 
 # Assets inside the SavedModel (`assets.extra/`, where TF Serving looks for its own extras).

@@ -8,9 +8,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 _BLOCK_BYTES = 1 << 20
 
@@ -38,14 +38,15 @@ def fsync_tree(folder: str | os.PathLike[str]) -> None:
         fsync_folder(parent)
 
 
-def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replaces `path` by `content`: temporary name in the same folder, fsync, rename."""
+@contextlib.contextmanager
+def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Yields a file that becomes `path` when the block succeeds: fsync, rename."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
             os.fchmod(stream.fileno(), 0o644)
@@ -54,6 +55,12 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Replaces `path` by `content`: temporary name in the same folder, fsync, rename."""
+    with replaced(path) as stream:
+        stream.write(content)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -65,6 +72,17 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Replaces `path` by `value` as indented JSON, atomically; NaN is refused."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]]) -> int:
+    """Replaces `path` by one line of JSON per row, atomically, a row at a time; returns how many."""
+    count = 0
+    with replaced(path) as stream:
+        for row in rows:
+            text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+            stream.write(text.encode("utf-8") + b"\n")
+            count += 1
+    return count
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

@@ -35,6 +35,10 @@ class KubeflowConfig(Settings):
     )
     volume_claim: str = Field("slimworks", description="PersistentVolumeClaim of the workspace.")
 
+_FILE_SUFFIX = re.compile(
+    r"\.(zip|tar|tgz|tar\.(gz|bz2|xz)|csv|tsv|jsonl|parquet|tfrecords?)$", re.IGNORECASE
+)
+
 
 class PipelineConfig(Settings):
     """Everything a run depends on."""
@@ -62,11 +66,14 @@ class PipelineConfig(Settings):
 
 
 def pipeline_name(source: str) -> str:
-    """Returns a pipeline name for a data folder: `Fotos Köln/` -> `fotos-koln`.
+    """Returns a pipeline name for a data source: `Fotos Köln/` -> `fotos-koln`.
+
+    Suffixes of archives and manifests are left out: `flower_photos.tgz` -> `flower_photos`.
 
     A name without a Latin letter gives `photos-` and a digest.
     """
-    text = unicodedata.normalize("NFKD", Path(source).resolve().name)
+    last = source.rstrip("/").rpartition("/")[2] if "://" in source else Path(source).resolve().name
+    text = unicodedata.normalize("NFKD", _FILE_SUFFIX.sub("", last))
     ascii_text = text.encode("ascii", "ignore").decode("ascii").lower()
     slug = re.sub(r"[^a-z0-9_]+", "-", ascii_text).strip("-_")[:63]
     return slug or "photos-" + hashlib.sha256(text.encode("utf-8")).hexdigest()[:8]

@@ -3,7 +3,7 @@
 ```
 ingest -> statistics -> schema -> validation
    |                                  |
-   +------> transform                 |
+   +------> transform <- data.retrain_* reached?
    |            |                     |
    |         trainer <----------------+
    |            |
@@ -17,14 +17,17 @@ ingest -> statistics -> schema -> validation
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import glob
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slimworks.components.ingest.sources.detect import canonical_source
 from slimworks.components.nets.registry import get_net
 from slimworks.components.preprocessing import geometry
+from slimworks.components.statistics.config import DriftConfig
 from slimworks.components.trainer.config import ExportConfig
 from slimworks.pipeline.config import PipelineConfig
 from slimworks.pipeline.paths import PipelinePaths
@@ -46,7 +49,7 @@ class Locations:
     source: str
     pipeline_root: str
     work: str
-    label_map_state: str
+    state: str
     base_path: str
 
     @classmethod
@@ -54,10 +57,10 @@ class Locations:
         """Locations below a local run root."""
         base_path = Path(config.push.base_path) if config.push.base_path else paths.serving
         return cls(
-            source=str(Path(str(config.data.source)).resolve()),
+            source=canonical_source(str(config.data.source), config.data),
             pipeline_root=str(paths.artifacts),
             work=str(paths.work),
-            label_map_state=str(paths.label_map_state),
+            state=str(paths.state),
             base_path=str(base_path.resolve() / (config.serving.model_name or paths.name)),
         )
 
@@ -86,21 +89,31 @@ def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> A
     ingest = Ingest(
         source=locations.source,
         config=config.data,
-        label_map_state=locations.label_map_state,
+        state=locations.state,
     ).with_id("ingest")
     examples, label_map = ingest.outputs["examples"], ingest.outputs["label_map"]
-    statistics = Statistics(examples=examples).with_id("statistics")
+    drift = drift_config(config)
+    statistics = Statistics(
+        examples=examples,
+        ingest_report=ingest.outputs["report"],
+        has_triggers=drift.has_triggers,
+    ).with_id("statistics")
     schema = SchemaInference(
         statistics=statistics.outputs["statistics"], label_map=label_map
     ).with_id("schema")
     validation = Validation(
         statistics=statistics.outputs["statistics"],
         schema=schema.outputs["schema"],
+        config=drift,
     ).with_id("validation")
-    transform = Transform(
-        examples=examples,
-        settings=transform_settings(config),
-    ).with_id("transform")
+    retrain = validation.outputs["anomalies"].future()[0].custom_property("retrain") == 1
+    # Only the first step needs the condition: what a skipped step feeds is skipped (launcher.py).
+    # Without triggers there is none, and transform need not wait for the validation.
+    with conditional.Cond(retrain) if drift.has_triggers else contextlib.nullcontext():
+        transform = Transform(
+            examples=examples,
+            settings=transform_settings(config),
+        ).with_id("transform")
     trainer = Trainer(
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
@@ -165,6 +178,15 @@ def checkpoint_state(checkpoint_path: str | None) -> str:
     found = path.iterdir() if path.is_dir() else path.parent.glob(glob.escape(path.name) + "*")
     states = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in found if p.is_file()]
     return json.dumps(sorted(states))
+
+
+def drift_config(config: PipelineConfig) -> DriftConfig:
+    """When drift stops a run and what triggers training: the part of `data` for validation."""
+    return DriftConfig(
+        stop_above_drift=config.data.stop_above_drift,
+        retrain_min_drift=config.data.retrain_min_drift,
+        retrain_min_new_images=config.data.retrain_min_new_images,
+    )
 
 
 def export_config(config: PipelineConfig) -> ExportConfig:

@@ -39,9 +39,24 @@ class RunFacts:
         """Folder of an output, or None where the node did not get that far."""
         return self.folders.get((node, channel))
 
+    def label_map_version(self) -> int | None:
+        """Version of the label map that the ingest wrote."""
+        if (label_map := self._json("ingest", "label_map", contracts.LABEL_MAP_FILE)) is None:
+            return None
+        return contracts.LabelMap.from_json(label_map).version
+
     def decision(self) -> dict[str, Any] | None:
         """The gate's decision.json."""
         return self._json("gate", "blessing", contracts.DECISION_FILE)
+
+    def drift(self) -> dict[str, Any] | None:
+        """The validation's drift.json."""
+        return self._json("validation", "anomalies", contracts.DRIFT_FILE)
+
+    def nothing_to_do(self) -> list[str]:
+        """Why this run trained nothing although nothing was wrong; empty where it did train."""
+        drift = self.drift()
+        return [] if drift is None or drift["retrain"] else list(drift["reasons"])
 
     def pushed(self) -> dict[str, Any] | None:
         """The pusher's pushed.json."""

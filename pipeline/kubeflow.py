@@ -23,7 +23,7 @@ def kubeflow_locations(config: PipelineConfig, name: str) -> dag.Locations:
         source=str(config.data.source),
         pipeline_root=f"{home}/artifacts",
         work=f"{home}/work",
-        label_map_state=f"{home}/state",
+        state=f"{home}/state",
         base_path=f"{base_path}/{config.serving.model_name or name}",
     )
 

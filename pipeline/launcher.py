@@ -79,6 +79,13 @@ def launch_node(
     from slimworks.pipeline import reasons
 
     node = next(n.pipeline_node for n in ir.nodes if n.pipeline_node.node_info.id == node_id)
+    run_id = ir.runtime_spec.pipeline_run_id.field_value.string_value
+    with connection as handle:
+        skipped = reasons.skipped_above(
+            handle.store, ir.pipeline_info.id, run_id, node.upstream_nodes
+        )
+    if skipped:
+        return NodeResult(node_id, SKIPPED, 0.0, skipped)
     deployment = runner_utils.extract_local_deployment_config(ir)
     portable = launcher.Launcher(
         pipeline_node=node,
@@ -101,10 +108,7 @@ def launch_node(
     seconds = time.monotonic() - started
     with connection as handle:
         state, execution_id, reason = reasons.explain(
-            handle.store,
-            ir.pipeline_info.id,
-            ir.runtime_spec.pipeline_run_id.field_value.string_value,
-            node_id,
+            handle.store, ir.pipeline_info.id, run_id, node_id
         )
         if state in (RAN, REUSED):
             _remove_finished_work(handle.store, execution_id)

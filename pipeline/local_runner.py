@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from slimworks.pipeline import launcher, tfx_import
+from slimworks.pipeline.progress_bar import CLEAR_LINE, TerminalHandler
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
@@ -66,6 +67,7 @@ def run_nodes(
             for name in _wait_any(running):
                 result = running.pop(name).result()
                 results.append(result)
+                _make_room()
                 on_end(result)
                 failed = failed or result.state == launcher.FAILED
                 done.add(name)
@@ -73,6 +75,13 @@ def run_nodes(
         for child in running.values():
             child.terminate()
     return results
+
+
+def _make_room() -> None:
+    """Clears the bar of a node that still runs: it draws it again on the next line."""
+    if sys.stderr.isatty():
+        sys.stderr.write(CLEAR_LINE)
+        sys.stderr.flush()
 
 
 def _ready(waiting: dict[str, Any], done: set[str]) -> Iterator[str]:
@@ -208,7 +217,9 @@ def _forward_log(terminal: IO[str], name: str, home: Path) -> None:
     file_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root.addHandler(file_handler)
     root.setLevel(logging.INFO)
-    terminal_handler = logging.StreamHandler(terminal)
+    # The bar takes a record four times a second; the file only every ten seconds.
+    file_handler.setLevel(logging.INFO)
+    terminal_handler = TerminalHandler(terminal)
     # Errors come back as cause and fix; their tracebacks are for the file.
     terminal_handler.addFilter(lambda record: record.levelno < logging.ERROR)
     terminal_handler.setFormatter(_TerminalFormatter(name, home))

@@ -46,8 +46,8 @@ class PipelinePaths:
         return self.home / "work"
 
     @property
-    def label_map_state(self) -> Path:
-        """The append-only label map of the last ingest."""
+    def state(self) -> Path:
+        """What ingest remembers: catalogue of files and images, shards, label map."""
         return self.home / "state"
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from slimworks.pipeline import metadata
@@ -15,7 +15,37 @@ _PROPERTY_NAMES = {
     "source": "the data source's path",
     "class_names": "the class names",
     "published": "what lies in the serving folder",
+    "span": "the newest span",
+    "previous_span": "the span before it",
+    "trained_span": "the span of the last judged model",
+    "has_triggers": "whether training waits for new data",
 }
+
+
+_NOT_BLESSED = "not needed: the gate did not bless the model"
+_NOT_TRIGGERED = "not needed: too little is new (data.retrain_...)"
+
+
+def skipped_above(
+    store: Any, pipeline_name: str, run_id: str, upstream_nodes: Iterable[str]
+) -> str | None:
+    """Why a node is to be skipped because a node above it was; None where all above it ran.
+
+    TFX looks at a node's own conditions only, and takes the missing input of a node below for a
+    fault.
+    """
+    run_ids = {execution.id for execution in metadata.executions_of_run(store, run_id)}
+    for node in upstream_nodes:
+        executions = metadata.executions_of_node(store, pipeline_name, node)
+        if not any(execution.id in run_ids for execution in executions):
+            return _why_skipped(store, pipeline_name, run_ids)
+    return None
+
+
+def _why_skipped(store: Any, pipeline_name: str, run_ids: Set[int]) -> str:
+    """Which of the two conditions was false: the gate comes after the other one."""
+    gate = metadata.executions_of_node(store, pipeline_name, "gate")
+    return _NOT_BLESSED if any(e.id in run_ids for e in gate) else _NOT_TRIGGERED
 
 
 def explain(store: Any, pipeline_name: str, run_id: str, node: str) -> tuple[str, int | None, str]:
@@ -27,7 +57,7 @@ def explain(store: Any, pipeline_name: str, run_id: str, node: str) -> tuple[str
     executions = metadata.executions_of_node(store, pipeline_name, node)
     mine = [execution for execution in executions if execution.id in run_ids]
     if not mine:
-        return "skipped", None, "not needed: the gate did not bless the model"
+        return "skipped", None, _why_skipped(store, pipeline_name, run_ids)
     execution = mine[-1]
     earlier = [
         e

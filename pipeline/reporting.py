@@ -23,10 +23,12 @@ def write_run_report(
 ) -> None:
     """Writes the run's self-contained report.html; sections without facts are left out."""
     blessing, replay = facts.folder("gate", "blessing"), facts.folder("replay", "replay")
+    anomalies = facts.folder("validation", "anomalies")
     inputs = ReportInputs(
         run_id=outcome.run_id,
         name=outcome.name,
         title=f"{outcome.name}: run {outcome.run_id}",
+        drift_path=_text(anomalies and anomalies / contracts.DRIFT_FILE),
         ingest_report_dir=_text(facts.folder("ingest", "report")),
         label_map_dir=_text(facts.folder("ingest", "label_map")),
         model_dir=_text(facts.folder("trainer", "model")),

@@ -21,6 +21,7 @@ from slimworks.components.errors import (
     ConfigError,
     nearest,
 )
+from slimworks.components.ingest.sources.detect import canonical_source
 from slimworks.pipeline import dag, launcher
 from slimworks.pipeline.cli import say
 from slimworks.pipeline.config import PipelineConfig, pipeline_name, to_yaml
@@ -57,6 +58,7 @@ class RunOutcome:
     steps: list[dict[str, Any]]
     error: dict[str, Any] | None
     seconds: float
+    label_map_version: int | None = None
     gate_table: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -85,7 +87,7 @@ def run_pipeline(config: PipelineConfig, options: RunOptions) -> RunOutcome:
         options.root.resolve(), config.name or pipeline_name(str(config.data.source))
     )
     _check_inputs(config, paths)
-    paths.create(str(Path(str(config.data.source)).resolve()), bool(config.name))
+    paths.create(canonical_source(str(config.data.source), config.data), bool(config.name))
     with exclusive(paths), _terminate_as_interrupt():
         return _run(config, options, paths)
 
@@ -129,9 +131,9 @@ def _check_steps(options: RunOptions) -> None:
 
 def _check_inputs(config: PipelineConfig, paths: PipelinePaths) -> None:
     """Finds what would stop the run anyway, before seconds are spent on imports."""
-    from slimworks.components.ingest.ingest import list_checked_source
+    from slimworks.components.ingest.ingest import check_source
 
-    list_checked_source(str(config.data.source), config.data, (str(paths.label_map_state),))
+    check_source(str(config.data.source), config.data, (str(paths.state),))
     checkpoint = config.train.checkpoint_path
     if checkpoint and not Path(checkpoint).exists() and dag.checkpoint_state(checkpoint) == "[]":
         raise ConfigError(
@@ -242,7 +244,7 @@ def _conclude(
         name=paths.name,
         exit_code=_exit_code(error, decision),
         verdict=decision["verdict"] if decision else None,
-        reasons=decision["reasons"] if decision else [],
+        reasons=decision["reasons"] if decision else facts.nothing_to_do(),
         version=pushed["version"] if pushed else None,
         pushed_to=pushed["pushed_to"] if pushed else None,
         metrics=facts.headline_metrics(),
@@ -250,6 +252,7 @@ def _conclude(
         steps=[result.to_json() for result in results],
         error=error,
         seconds=round(seconds, 1),
+        label_map_version=facts.label_map_version(),
         gate_table=format_table(decision) if decision else "",
     )
     files.write_json(paths.run(run_id) / "run.json", {**outcome.to_json(), "state": "ended"})

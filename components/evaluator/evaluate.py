@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def evaluate(
     started = time.monotonic()
     class_names = list(label_map.class_names)
     _LOGGER.info("evaluating %s on split %s of %s", model_dir, config.split, examples_dir)
-    _check_class_names(model_dir, class_names)
+    _check_label_map(model_dir, label_map)
     output = Path(output_dir)
     predictions_path = output / contracts.PREDICTIONS_FILE
     _predict(model_dir, examples_dir, predictions_path, config)
@@ -58,7 +58,7 @@ def evaluate(
     }
     if baseline_model_dir is not None:
         result["baseline"] = _evaluate_baseline(
-            baseline_model_dir, examples_dir, output, len(class_names), config
+            baseline_model_dir, examples_dir, output, label_map, config
         )
     if config.tfma:
         tfma_output.write(predictions_path, len(class_names), output / contracts.TFMA_FOLDER)
@@ -78,6 +78,7 @@ def measure(
     class_names: Sequence[str],
     num_label_map_classes: int,
     confidence: float,
+    merged: Mapping[int, int] | None = None,
 ) -> dict[str, Any]:
     """Metrics of one predictions file, plus "num_unknown_class" where there are such rows.
 
@@ -87,12 +88,14 @@ def measure(
         num_label_map_classes: Classes of the label map; rows of the classes that the model
             does not know are counted and left out.
         confidence: Coverage of the intervals.
+        merged: Classes merged since the model was trained, and the class that each counts as.
 
     Raises:
         DataError: The model's outputs do not fit its class names, or a class index of the
             examples is outside the label map.
     """
     counts = metrics.empty_counts(len(class_names))
+    counted_as = metrics.counted_as(len(class_names), merged) if merged else None
     num_unknown = 0
     columns = ["class_index", "probabilities"]
     for batch in prediction.read_row_groups(predictions_path, columns):
@@ -100,7 +103,7 @@ def measure(
         _check_batch(class_index, probabilities.shape[1], len(class_names), num_label_map_classes)
         known = class_index < len(class_names)
         num_unknown += int((~known).sum())
-        counts += metrics.count(class_index[known], probabilities[known])
+        counts += metrics.count(class_index[known], probabilities[known], counted_as)
     result = metrics.summarize(counts, class_names, confidence)
     return {"num_unknown_class": num_unknown, **result} if num_unknown else result
 
@@ -121,23 +124,33 @@ def _evaluate_baseline(
     model_dir: str | os.PathLike[str],
     examples_dir: str | os.PathLike[str],
     output: Path,
-    num_label_map_classes: int,
+    label_map: contracts.LabelMap,
     config: EvaluateConfig,
 ) -> dict[str, Any]:
     class_names = list(contracts.read_class_names(model_dir))
     predictions_path = output / contracts.BASELINE_PREDICTIONS_FILE
     _predict(model_dir, examples_dir, predictions_path, config)
-    measured = measure(predictions_path, class_names, num_label_map_classes, config.confidence)
+    merged = label_map.merged_since(contracts.read_label_map_version(model_dir))
+    measured = measure(
+        predictions_path, class_names, label_map.num_classes, config.confidence, merged
+    )
     return {"class_names": class_names, "num_unknown_class": 0, **measured}
 
 
-def _check_class_names(model_dir: str | os.PathLike[str], class_names: list[str]) -> None:
-    of_model = list(contracts.read_class_names(model_dir))
-    if of_model != class_names:
+def _check_label_map(model_dir: str | os.PathLike[str], label_map: contracts.LabelMap) -> None:
+    of_model = contracts.read_class_names(model_dir)
+    if of_model != label_map.class_names:
         raise DataError(
             f"{model_dir} was trained for the classes {_shown(of_model)}, the label map says "
-            f"{_shown(class_names)}.",
+            f"{_shown(label_map.class_names)}.",
             "Evaluate the model with the label map that it was trained with.",
+        )
+    version = contracts.read_label_map_version(model_dir)
+    if version not in (0, label_map.version):  # same names: classes were merged
+        raise DataError(
+            f"{model_dir} was trained with version {version} of the label map, the examples have "
+            f"their classes by version {label_map.version}.",
+            "Evaluate the model with the examples that it was trained with, or train it again.",
         )
 
 
@@ -157,6 +170,6 @@ def _check_batch(
         )
 
 
-def _shown(names: list[str], limit: int = 8) -> str:
+def _shown(names: Sequence[str], limit: int = 8) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more

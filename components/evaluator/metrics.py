@@ -29,13 +29,14 @@
     }
 
 The baseline is measured on the images of the classes that it knows; "num_unknown_class"
-counts the others.
+counts the others. Where classes were merged since it was trained, its answers count as the class
+that took the images.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,12 +105,35 @@ def ranks_of_true_class(class_index: np.ndarray, probabilities: np.ndarray) -> n
     return ((probabilities > true) | ((probabilities == true) & before)).sum(axis=1)
 
 
-def count(class_index: np.ndarray, probabilities: np.ndarray) -> Counts:
-    """Counts of one batch. class_index: [N] int64 in [0, C), probabilities: [N, C] float."""
+def counted_as(num_classes: int, merged: Mapping[int, int]) -> np.ndarray:
+    """[C] int64: the class that each class counts as, itself unless it was merged since.
+
+    A class merged into one that the model does not know stays: it is no right answer any more.
+    """
+    return np.array(
+        [into if (into := merged.get(i, i)) < num_classes else i for i in range(num_classes)],
+        np.int64,
+    )
+
+
+def count(
+    class_index: np.ndarray, probabilities: np.ndarray, targets: np.ndarray | None = None
+) -> Counts:
+    """Counts of one batch.
+
+    Args:
+        class_index: [N] int64 in [0, C), the true classes.
+        probabilities: [N, C] float.
+        targets: [C] int64, the class that an answer counts as; None: itself. The answer is the
+            most probable class before merging, as the model's clients read it.
+    """
     num_classes = probabilities.shape[1]
     finite = finite_rows(probabilities)
     true, rows = class_index[finite], probabilities[finite].astype(np.float64)
-    cells = true * num_classes + rows.argmax(axis=1) if len(rows) else true
+    answers = rows.argmax(axis=1) if len(rows) else true
+    if targets is not None:
+        answers, rows = targets[answers], _summed(rows, targets)
+    cells = true * num_classes + answers
     confusion = np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
     likelihood = np.clip(rows[np.arange(len(true)), true], LOG_LOSS_CLIP, 1.0)
     return Counts(
@@ -118,6 +142,13 @@ def count(class_index: np.ndarray, probabilities: np.ndarray) -> Counts:
         top_k_correct=int((ranks_of_true_class(true, rows) < TOP_K).sum()),
         log_loss_sum=float(-np.log(likelihood).sum()),
     )
+
+
+def _summed(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Probabilities [N, C] with those of merged classes added to their targets'."""
+    summed = np.zeros_like(probabilities)
+    np.add.at(summed.T, targets, probabilities.T)
+    return summed
 
 
 def proportion(name: str, successes: int, trials: int, confidence: float) -> dict[str, Any]:

@@ -30,6 +30,8 @@ class ImageRecord:
         image_id: sha256 of the user's file, hex.
         group: Images of one group share a split.
         brightness: Mean luma in [0, 1].
+        sharpness: At least 0, low where the picture is blurred.
+        span: The ingest that first found the image, from 1.
         slices: Metadata columns by name.
     """
 
@@ -46,6 +48,8 @@ class ImageRecord:
     image_id: str
     group: str
     brightness: float
+    sharpness: float
+    span: int
     slices: Mapping[str, str] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
 
     def features(self) -> dict[str, FeatureValue | str]:
@@ -64,6 +68,8 @@ class ImageRecord:
             contracts.IMAGE_ID: self.image_id,
             contracts.IMAGE_GROUP: self.group,
             contracts.IMAGE_BRIGHTNESS: self.brightness,
+            contracts.IMAGE_SHARPNESS: self.sharpness,
+            contracts.IMAGE_SPAN: self.span,
         }
         return fixed | {contracts.SLICE_PREFIX + name: text for name, text in self.slices.items()}
 

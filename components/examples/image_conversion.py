@@ -222,15 +222,15 @@ def upright_png(image: Image.Image, data: bytes) -> bytes:
     if plain.mode not in _PNG_MODES:
         plain = plain.convert("RGBA" if plain.has_transparency_data else "RGB")
     transparency = plain.info.get("transparency")
-    plain = _upright(plain, orientation)
+    plain = upright(plain, orientation)
     plain.info = {} if transparency is None else {"transparency": transparency}
     stream = io.BytesIO()
     plain.save(stream, format="PNG")
     return stream.getvalue()
 
 
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    """A copy, turned."""
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """A copy, turned by its EXIF orientation, 1 to 8."""
     import PIL.Image
 
     if orientation == 1:

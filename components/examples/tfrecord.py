@@ -18,7 +18,8 @@ _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 
 
-def _masked_crc(data: bytes) -> int:
+def masked_crc(data: bytes) -> int:
+    """Checksum of a length or of a record, as TFRecord files hold it."""
     # A CRC computed over data that holds CRCs is weak: hence TFRecord's rotation and constant.
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
@@ -27,9 +28,9 @@ def _masked_crc(data: bytes) -> int:
 def write_record(stream: BinaryIO, data: bytes) -> None:
     """Appends one record."""
     length = struct.pack("<Q", len(data))
-    stream.write(length + _CHECKSUM.pack(_masked_crc(length)))
+    stream.write(length + _CHECKSUM.pack(masked_crc(length)))
     stream.write(data)
-    stream.write(_CHECKSUM.pack(_masked_crc(data)))
+    stream.write(_CHECKSUM.pack(masked_crc(data)))
 
 
 def _damaged(stream: BinaryIO, offset: int, what: str) -> DataError:
@@ -46,9 +47,19 @@ def _read_length(stream: BinaryIO, offset: int) -> int | None:
     if len(header) < _HEADER.size:
         raise _damaged(stream, offset, "the file ends inside a record")
     length, checksum = _HEADER.unpack(header)
-    if checksum != _masked_crc(header[:8]):
+    if checksum != masked_crc(header[:8]):
         raise _damaged(stream, offset, "the length of a record does not match its checksum")
     return int(length)
+
+
+def _read_data(stream: BinaryIO, offset: int, length: int) -> bytes:
+    data = stream.read(length)
+    checksum = stream.read(_CHECKSUM.size)
+    if len(data) < length or len(checksum) < _CHECKSUM.size:
+        raise _damaged(stream, offset, "the file ends inside a record")
+    if _CHECKSUM.unpack(checksum)[0] != masked_crc(data):
+        raise _damaged(stream, offset, "a record does not match its checksum")
+    return data
 
 
 def iterate_records(path: str | os.PathLike[str]) -> Iterator[bytes]:
@@ -60,14 +71,22 @@ def iterate_records(path: str | os.PathLike[str]) -> Iterator[bytes]:
     with open(path, "rb") as stream:
         offset = 0
         while (length := _read_length(stream, offset)) is not None:
-            data = stream.read(length)
-            checksum = stream.read(_CHECKSUM.size)
-            if len(data) < length or len(checksum) < _CHECKSUM.size:
-                raise _damaged(stream, offset, "the file ends inside a record")
-            if _CHECKSUM.unpack(checksum)[0] != _masked_crc(data):
-                raise _damaged(stream, offset, "a record does not match its checksum")
-            yield data
+            yield _read_data(stream, offset, length)
             offset += _HEADER.size + length + _CHECKSUM.size
+
+
+def read_record(path: str | os.PathLike[str], offset: int) -> bytes:
+    """The record that starts at byte `offset`.
+
+    Raises:
+        DataError: The file is cut short or a checksum differs.
+    """
+    with open(path, "rb") as stream:
+        stream.seek(offset)
+        length = _read_length(stream, offset)
+        if length is None:
+            raise _damaged(stream, offset, "the file ends before the record")
+        return _read_data(stream, offset, length)
 
 
 def count_records(path: str | os.PathLike[str]) -> int:

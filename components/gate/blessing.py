@@ -49,14 +49,12 @@ def bless(
     baseline = None
     if baseline_model_dir is not None:
         path = evaluation / contracts.BASELINE_PREDICTIONS_FILE
-        baseline = read_answers(path, contracts.read_class_names(baseline_model_dir))
+        baseline = read_answers(path, baseline_model_dir)
     decided = decision.decide(
         metrics=_read_metrics(evaluation / contracts.EVALUATION_METRICS_FILE),
-        candidate=read_answers(
-            evaluation / contracts.PREDICTIONS_FILE, contracts.read_class_names(model_dir)
-        ),
+        candidate=read_answers(evaluation / contracts.PREDICTIONS_FILE, model_dir),
         baseline=baseline,
-        class_names=label_map.class_names,
+        label_map=label_map,
         config=config,
     )
     # decision.json first: who sees BLESSED may rely on the reasons being there.
@@ -68,11 +66,17 @@ def bless(
     return decided
 
 
-def read_answers(path: Path, class_names: tuple[str, ...]) -> Answers:
-    """Answers from a predictions file; no rows where the file is missing."""
+def read_answers(path: Path, model_dir: str | os.PathLike[str]) -> Answers:
+    """A model's answers from a predictions file; no rows where the file is missing.
+
+    Raises:
+        DataError: The model folder names no classes.
+    """
+    class_names = contracts.read_class_names(model_dir)
+    version = contracts.read_label_map_version(model_dir)
     if not path.is_file():
         nothing = np.zeros(0, np.int64)
-        return Answers(class_names, np.zeros(0, np.str_), nothing, nothing)
+        return Answers(class_names, np.zeros(0, np.str_), nothing, nothing, version)
     table = parquet.read_table(
         str(path), columns=["image_id", "class_index", "predicted_index"], memory_map=False
     )
@@ -81,6 +85,7 @@ def read_answers(path: Path, class_names: tuple[str, ...]) -> Answers:
         image_ids=np.array(table.column("image_id").to_pylist(), dtype=np.str_),
         class_index=table.column("class_index").to_numpy(),
         predicted_index=table.column("predicted_index").to_numpy(),
+        label_map_version=version,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,14 @@ class Answers:
         image_ids: [N] texts, unique.
         class_index: [N] int64, the true class by the label map of this run.
         predicted_index: [N] int64 by `class_names`; -1 where a probability was not finite.
+        label_map_version: That the model was trained with; 0 unknown.
     """
 
     class_names: tuple[str, ...]
     image_ids: np.ndarray
     class_index: np.ndarray
     predicted_index: np.ndarray
+    label_map_version: int = 0
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -46,11 +48,11 @@ class Answers:
 
     def where(self, mask: np.ndarray) -> Answers:
         """The rows that `mask` ([N] bool or indices) selects."""
-        return Answers(
-            self.class_names,
-            self.image_ids[mask],
-            self.class_index[mask],
-            self.predicted_index[mask],
+        return dataclasses.replace(
+            self,
+            image_ids=self.image_ids[mask],
+            class_index=self.class_index[mask],
+            predicted_index=self.predicted_index[mask],
         )
 
 
@@ -113,10 +115,14 @@ def accuracy(answers: Answers, threshold: float, config: GateConfig) -> Bound:
     return proportion("accuracy", "Accuracy", *counts, threshold, config)
 
 
-def class_recalls(answers: Answers, threshold: float, config: GateConfig) -> list[Bound]:
-    """Recall of each class against `gate.min_class_recall`."""
+def class_recalls(
+    answers: Answers, threshold: float, config: GateConfig, merged: Collection[int] = ()
+) -> list[Bound]:
+    """Recall of each class, but for merged ones, against `gate.min_class_recall`."""
     bounds = []
     for index, class_name in enumerate(answers.class_names):
+        if index in merged:
+            continue
         correct = answers.where(answers.class_index == index).correct
         counts = int(correct.sum()), len(correct)
         name, subject = f"class_recall/{class_name}", f"Recall of {class_name}"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from slimworks.components.contracts import FAIL, INCONCLUSIVE, PASS
+from slimworks.components.contracts import FAIL, INCONCLUSIVE, PASS, LabelMap
 from slimworks.components.gate import bounds, intervals
 from slimworks.components.gate.bounds import Answers, Bound
 from slimworks.components.gate.config import GateConfig
@@ -56,48 +55,77 @@ class Comparison:
 
 
 def compare_with_baseline(
-    candidate: Answers, baseline: Answers, class_names: Sequence[str], config: GateConfig
+    candidate: Answers, baseline: Answers, label_map: LabelMap, config: GateConfig
 ) -> tuple[list[Bound], dict[str, Any] | None]:
     """Bounds of the comparison, and its facts for decision.json (None when none was possible)."""
-    label_map = label_map_bound(baseline.class_names, class_names)
+    meaning = label_map_bound(baseline, label_map)
     coverage = coverage_bound(candidate, baseline)
-    if FAIL in (label_map.verdict, coverage.verdict):
-        return [label_map, coverage], None
+    if FAIL in (meaning.verdict, coverage.verdict):
+        return [meaning, coverage], None
     known = candidate.where(candidate.class_index < len(baseline.class_names))
     if not len(known):
         reason = "No test image is of a class that the baseline knows."
         change = Bound("accuracy_change", None, None, None, None, INCONCLUSIVE, reason)
-        return [label_map, coverage, change], None
-    comparison = compare(known, aligned(baseline, known), config.confidence)
+        return [meaning, coverage, change], None
+    answers = with_merges(aligned(baseline, known), label_map)
+    comparison = compare(known, answers, config.confidence)
     relation, change = accuracy_change(comparison, config)
-    if len(class_names) > len(baseline.class_names):
-        change = dataclasses.replace(change, reason=f"{change.reason} {label_map.reason}")
-    return [label_map, coverage, change], comparison.as_facts(relation, config.confidence)
+    if changes := declared_changes(baseline, label_map):
+        change = dataclasses.replace(change, reason=f"{change.reason} {changes}")
+    return [meaning, coverage, change], comparison.as_facts(relation, config.confidence)
 
 
-def label_map_bound(old: Sequence[str], new: Sequence[str]) -> Bound:
-    """Passes when no class index changed its meaning: classes may only be appended."""
-    old, new = list(old), list(new)
-    if old == new:
-        return bounds.check("label_map", True, "The classes are those of the baseline.")
-    if new[: len(old)] == old:
-        added = bounds.describe_names(new[len(old) :])
-        reason = f"Classes were appended ({added}): compared on the {len(old)} known ones."
+def label_map_bound(baseline: Answers, label_map: LabelMap) -> Bound:
+    """Passes when no class index changed its meaning: what changed must have been declared."""
+    old, new = baseline.class_names, label_map.class_names
+    silent = [i for i, name in enumerate(old) if not label_map.has_meant(i, name)]
+    if not silent:
+        reason = declared_changes(baseline, label_map) or "The classes are those of the baseline."
         return bounds.check("label_map", True, reason)
-    if len(new) < len(old) and old[: len(new)] == new:
+    if silent[0] == len(new):
         change = f"{bounds.describe_names(old[len(new) :])} removed"
     elif sorted(old) == sorted(new):
         change = "the same names in another order"
     else:
         change = "renamed or removed"
-    index = next(
-        (i for i, pair in enumerate(zip(old, new, strict=False)) if len(set(pair)) > 1), -1
-    )
+    index = silent[0]
     example = (
-        f": index {index} meant {old[index]!r} and now means {new[index]!r}" if index >= 0 else ""
+        f": index {index} meant {old[index]!r} and now means {new[index]!r}"
+        if index < len(new)
+        else ""
     )
     reason = f"Class indices changed their meaning ({change}){example}. Clients would misread them."
     return bounds.check("label_map", False, reason)
+
+
+def declared_changes(baseline: Answers, label_map: LabelMap) -> str:
+    """What changed in the label map since the baseline, in sentences; empty where nothing did."""
+    old, new = baseline.class_names, label_map.class_names
+    sentences = []
+    if added := new[len(old) :]:
+        names = bounds.describe_names(added)
+        sentences.append(f"Classes were appended ({names}): compared on the {len(old)} known ones.")
+    renamed = [f"{a} is {b} now" for a, b in zip(old, new, strict=False) if a != b]
+    if renamed:
+        names = bounds.describe_names(renamed)
+        sentences.append(f"Classes were renamed ({names}): compared by class index.")
+    merged = [
+        f"{new[index]} as {new[into]}"
+        for index, into in label_map.merged_since(baseline.label_map_version).items()
+        if index < len(old)
+    ]
+    if merged:
+        names = bounds.describe_names(merged)
+        sentences.append(f"Classes were merged: the baseline's answers count ({names}).")
+    return " ".join(sentences)
+
+
+def with_merges(baseline: Answers, label_map: LabelMap) -> Answers:
+    """Usable answers of a model from before a merge, a merged class counted as its target."""
+    merged = label_map.merged_since(baseline.label_map_version)
+    counted_as = np.arange(label_map.num_classes)
+    counted_as[list(merged)] = list(merged.values())
+    return dataclasses.replace(baseline, predicted_index=counted_as[baseline.predicted_index])
 
 
 def coverage_bound(candidate: Answers, baseline: Answers) -> Bound:

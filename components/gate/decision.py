@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slimworks.components.contracts import FAIL, INCONCLUSIVE, PASS
+from slimworks.components.contracts import FAIL, INCONCLUSIVE, PASS, LabelMap
 from slimworks.components.gate import bounds, comparison, intervals
 from slimworks.components.gate.bounds import Answers, Bound
 from slimworks.components.gate.config import GateConfig
@@ -53,7 +53,7 @@ def decide(
     metrics: Mapping[str, Any],
     candidate: Answers,
     baseline: Answers | None,
-    class_names: Sequence[str],
+    label_map: LabelMap,
     config: GateConfig,
 ) -> Decision:
     """Judges a candidate on its answers to the test split.
@@ -62,7 +62,7 @@ def decide(
         metrics: Content of metrics.json; must agree with `candidate`.
         candidate: Answers of the candidate.
         baseline: Answers of the last blessed model to the same images; None on the first run.
-        class_names: The label map of this run.
+        label_map: The label map of this run.
         config: Thresholds.
 
     Returns:
@@ -72,14 +72,14 @@ def decide(
     measured = [
         bounds.finite_probabilities(candidate),
         bounds.consistent_metrics(metrics, candidate),
-        _class_names_bound(candidate.class_names, class_names),
+        _class_names_bound(candidate, label_map),
     ]
     facts = None
     if not len(candidate):
         measured.append(bounds.check("test_images", False, "There is no test image.", 0.0))
     elif measured[-1].verdict == PASS:
-        measured += _thresholds(candidate, config)
-        against, facts = _against_baseline(candidate, baseline, class_names, config)
+        measured += _thresholds(candidate, label_map, config)
+        against, facts = _against_baseline(candidate, baseline, label_map, config)
         measured += against
     verdict = combine(measured)
     return Decision(
@@ -102,20 +102,22 @@ def combine(measured: Sequence[Bound]) -> str:
     return PASS if verdicts == {PASS} else FAIL
 
 
-def _thresholds(candidate: Answers, config: GateConfig) -> list[Bound]:
+def _thresholds(candidate: Answers, label_map: LabelMap, config: GateConfig) -> list[Bound]:
     measured = []
     if config.min_accuracy is not None:
         measured.append(bounds.accuracy(candidate, config.min_accuracy, config))
     if config.min_class_recall is not None:
-        measured += bounds.class_recalls(candidate, config.min_class_recall, config)
+        measured += bounds.class_recalls(
+            candidate, config.min_class_recall, config, label_map.merged_since(0)
+        )
     return measured
 
 
 def _against_baseline(
-    candidate: Answers, baseline: Answers | None, class_names: Sequence[str], config: GateConfig
+    candidate: Answers, baseline: Answers | None, label_map: LabelMap, config: GateConfig
 ) -> tuple[list[Bound], dict[str, Any] | None]:
     if baseline is not None:
-        return comparison.compare_with_baseline(candidate, baseline, class_names, config)
+        return comparison.compare_with_baseline(candidate, baseline, label_map, config)
     majority = bounds.better_than_majority(candidate, config)
     if not config.require_baseline:
         return [majority], None
@@ -123,15 +125,20 @@ def _against_baseline(
     return [majority, bounds.check("baseline", False, reason)], None
 
 
-def _class_names_bound(of_model: Sequence[str], of_label_map: Sequence[str]) -> Bound:
-    same = list(of_model) == list(of_label_map)
-    reason = (
-        "The model's classes are those of the label map."
-        if same
-        else f"The model was trained for {bounds.describe_names(of_model)}; the label map names "
-        f"{bounds.describe_names(of_label_map)}."
-    )
-    return bounds.check("class_names", same, reason)
+def _class_names_bound(candidate: Answers, label_map: LabelMap) -> Bound:
+    if candidate.class_names != label_map.class_names:
+        reason = (
+            f"The model was trained for {bounds.describe_names(candidate.class_names)}; the label "
+            f"map names {bounds.describe_names(label_map.class_names)}."
+        )
+        return bounds.check("class_names", False, reason)
+    if candidate.label_map_version not in (0, label_map.version):
+        reason = (
+            f"The model was trained with version {candidate.label_map_version} of the label map, "
+            f"the test images have their classes by version {label_map.version}."
+        )
+        return bounds.check("class_names", False, reason)
+    return bounds.check("class_names", True, "The model's classes are those of the label map.")
 
 
 def _candidate_facts(candidate: Answers, config: GateConfig) -> dict[str, Any]:

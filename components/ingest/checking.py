@@ -1,161 +1,167 @@
-"""First pass: every file is read, hashed and decoded once; only its facts are kept."""
+"""First pass: each new or changed file is read, hashed and decoded once; its facts are kept."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import os
+import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from slimworks.components.ingest import worklist
+from slimworks.components.ingest import storage, worklist
+from slimworks.components.ingest.catalogue import Catalogue
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.images import CheckedImage, Rejection, check_image
-from slimworks.components.ingest.source import SourceFile, SourceListing
+from slimworks.components.ingest.sources.items import SourceItem, is_uri
 
 # Small enough to balance two workers over a thousand photos, large enough that a task costs
 # nothing beside its 64 decodes of a millisecond.
 FILES_PER_TASK = 64
-_CONVERTED_FOLDER = "converted"
-LABEL_CONFLICT = "label_conflict"  # reason of files that are sound but stand under two classes
+CHECK_FOLDER = "check"
+_KEPT_FOLDER = "kept"
+# The settings that decide whether an image is taken. With another value all are checked again.
+CHECK_SETTINGS = ("min_image_size_pixels", "max_pixels", "max_file_bytes")
+# Counts changes of the rules and of the facts kept about an image.
+RULES_VERSION = 1
+
+_FACTS = (
+    "format", "original_format", "height", "width", "colorspace", "channels", "brightness",
+    "sharpness", "fingerprint", "signature", "stored_bytes", "is_converted",
+)  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class CheckedFile:
-    """Facts of one usable file; `stored_bytes` is the size of what the example will hold."""
-
-    path: str
-    class_name: str
-    image_id: str
-    format: str
-    original_format: str
-    height: int
-    width: int
-    colorspace: str
-    channels: int
-    brightness: float
-    stored_bytes: int
-    is_converted: bool
+def check_settings(config: DataConfig) -> dict[str, Any]:
+    """What an outcome depends on besides the file."""
+    return {"rules": RULES_VERSION} | {key: getattr(config, key) for key in CHECK_SETTINGS}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RejectedFile:
-    """One file set aside."""
-
-    path: str
-    class_name: str
-    reason: str
-    detail: str
+def kept_path(work: str | os.PathLike[str], image_id: str) -> Path:
+    """Where the bytes of a converted or remote image wait for the second pass."""
+    return Path(work) / _KEPT_FOLDER / image_id[:2] / image_id
 
 
-def converted_path(work: Path, image_id: str) -> Path:
-    """Where the PNG of a converted image waits for the second pass."""
-    return work / _CONVERTED_FOLDER / f"{image_id}.png"
-
-
-def read_file(source: str, file: SourceFile, max_bytes: int) -> bytes | Rejection:
-    """Reads one file whole, or says why not. Never opens a pipe or a device."""
-    if not file.is_regular:
-        return Rejection("not_a_file", "a broken link, pipe, socket or device")
-    if file.size > max_bytes:
-        return Rejection("too_large", f"{file.size} bytes, data.max_file_bytes is {max_bytes}")
-    try:
-        with open(os.path.join(source, file.path), "rb") as stream:
-            # One byte more than allowed: a file that grew since it was listed is not read whole.
-            data = stream.read(max_bytes + 1)
-    except OSError as error:
-        return Rejection("unreadable", str(error.strerror))
-    if len(data) > max_bytes:
-        return Rejection("too_large", f"data.max_file_bytes is {max_bytes}")
-    return data
-
-
-def check_file(
-    source: str, file: SourceFile, config: DataConfig, work: Path
-) -> CheckedFile | RejectedFile:
-    """Checks one file; leaves the PNG of a converted image in the work folder."""
-    data = read_file(source, file, config.max_file_bytes)
-    checked = data if isinstance(data, Rejection) else check_image(data, config)
-    if isinstance(checked, Rejection):
-        return RejectedFile(file.path, file.class_name, checked.reason, checked.detail)
-    assert isinstance(data, bytes)
-    if checked.converted:
-        _keep_converted(work, checked)
-    return _checked_file(file, checked, len(checked.converted or data))
-
-
-def _keep_converted(work: Path, image: CheckedImage) -> None:
-    path = converted_path(work, image.image_id)
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(image.converted or b"")
+def keep_bytes(work: str | os.PathLike[str], image_id: str, data: bytes) -> None:
+    """Leaves an image's bytes for the second pass; complete under its final name."""
+    path = kept_path(work, image_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
     os.replace(temporary, path)
 
 
-def _checked_file(file: SourceFile, image: CheckedImage, stored_bytes: int) -> CheckedFile:
-    return CheckedFile(
-        path=file.path,
-        class_name=file.class_name,
-        image_id=image.image_id,
-        format=image.format,
-        original_format=image.original_format,
-        height=image.height,
-        width=image.width,
-        colorspace=image.colorspace,
-        channels=image.channels,
-        brightness=image.brightness,
-        stored_bytes=stored_bytes,
-        is_converted=image.converted is not None,
-    )
+def check_item(
+    item: SourceItem, known_id: str | None, config: DataConfig, work: str
+) -> worklist.Row:
+    """Checks one file.
+
+    Args:
+        item: The file.
+        known_id: Image that it held before; the same bytes are not decoded again.
+        config: Limits.
+        work: Keeps the bytes of converted and of remote images.
+
+    Returns:
+        "name", "size", "version" of the item with "image_id" and its "facts" (None where they are
+        known), or with "reason" and "detail".
+    """
+    row = {"name": item.name, "size": item.size, "version": item.version}
+    data = storage.read_item(item, config.max_file_bytes)
+    if isinstance(data, Rejection):
+        return row | dataclasses.asdict(data)
+    image_id = hashlib.sha256(data).hexdigest()
+    if image_id == known_id:
+        return row | {"image_id": image_id, "facts": None}
+    checked = check_image(data, config, image_id)
+    if isinstance(checked, Rejection):
+        return row | dataclasses.asdict(checked)
+    stored = checked.converted or data
+    if checked.converted or is_uri(item.path):
+        keep_bytes(work, image_id, stored)
+    return row | {"image_id": image_id, "facts": _facts(checked, len(stored))}
 
 
-def write_check_tasks(listing: SourceListing, work: Path) -> list[str]:
-    """Cuts the listing into task files; returns their paths."""
-    files = listing.files
-    starts = range(0, len(files), FILES_PER_TASK)
-    tasks = (map(dataclasses.asdict, files[start : start + FILES_PER_TASK]) for start in starts)
-    return worklist.write_tasks(work / "check", "files", tasks)
+def _facts(image: CheckedImage, stored_bytes: int) -> dict[str, Any]:
+    values = {name: getattr(image, name, None) for name in _FACTS}
+    values |= {
+        "fingerprint": image.fingerprint.hex(),
+        "signature": image.signature.hex(),
+        "stored_bytes": stored_bytes,
+        "is_converted": image.converted is not None,
+    }
+    return values
 
 
-def check_task(source: str, config: DataConfig, work: Path, task: str) -> Counter[str]:
+def check_task(
+    config: DataConfig, work: str, beam_pipeline_args: Sequence[str], task: str
+) -> Counter[str]:
     """Checks the files of one task file and writes the outcome of each; returns counts."""
+    storage.configure(beam_pipeline_args)
     outcomes = [
-        check_file(source, SourceFile(**row), config, work) for row in worklist.read_rows(task)
+        check_item(SourceItem(**row["item"]), row["known_id"], config, work)
+        for row in worklist.read_rows(task)
     ]
-    worklist.write_rows(worklist.result_path(task), map(_as_row, outcomes))
+    worklist.write_rows(worklist.result_path(task), outcomes)
     return Counter(
-        "images_rejected" if isinstance(outcome, RejectedFile) else "images_accepted"
-        for outcome in outcomes
+        "images_rejected" if "reason" in outcome else "images_accepted" for outcome in outcomes
     )
 
 
-def _as_row(outcome: CheckedFile | RejectedFile) -> dict[str, Any]:
-    return dataclasses.asdict(outcome)
+def absorb_outcomes(catalogue: Catalogue, tasks: Iterable[str | os.PathLike[str]]) -> None:
+    """Takes the results of finished tasks into the catalogue, in one transaction."""
+    with catalogue.transaction():
+        for task in tasks:
+            for row in worklist.read_rows(worklist.result_path(task)):
+                _absorb(catalogue, row)
 
 
-def read_outcomes(tasks: Sequence[str]) -> Iterator[CheckedFile | RejectedFile]:
-    """Yields the outcome of every file, in the order of the listing."""
-    for task in tasks:
-        for row in worklist.read_rows(worklist.result_path(task)):
-            yield RejectedFile(**row) if "reason" in row else CheckedFile(**row)
+def _absorb(catalogue: Catalogue, row: worklist.Row) -> None:
+    name = os.fsencode(row["name"])
+    outcome = (row.get("image_id"), row.get("reason"), row.get("detail"))
+    catalogue.connection.execute(
+        "INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?, ?, ?, ?)",
+        (name, row["size"], row["version"], *outcome),
+    )
+    facts = row.get("facts")
+    if facts:
+        facts["fingerprint"] = bytes.fromhex(facts["fingerprint"])
+        facts["signature"] = bytes.fromhex(facts["signature"])
+        catalogue.connection.execute(
+            f"INSERT OR REPLACE INTO facts VALUES ({', '.join('?' * (len(_FACTS) + 1))})",
+            (row["image_id"], *(facts[key] for key in _FACTS)),
+        )
+
+
+def absorb_leftovers(catalogue: Catalogue, work: Path) -> int:
+    """Takes over what a killed ingest had checked already; returns the number of its tasks."""
+    done = sorted((work / CHECK_FOLDER).glob("*.done"))
+    absorb_outcomes(catalogue, done)
+    for path in done:
+        path.unlink()
+    return len(done)
+
+
+def _task_rows(catalogue: Catalogue) -> Iterator[worklist.Row]:
+    for item, known_id in catalogue.files_to_check():
+        yield {"item": dataclasses.asdict(item), "known_id": known_id}
 
 
 def check_all(
-    source: str,
-    listing: SourceListing,
-    config: DataConfig,
-    work: Path,
-    beam_pipeline_args: Sequence[str],
-) -> tuple[list[CheckedFile], list[RejectedFile]]:
-    """Runs the first pass over all files; both lists are in the order of the listing."""
+    catalogue: Catalogue, config: DataConfig, work: Path, beam_pipeline_args: Sequence[str]
+) -> int:
+    """Runs the first pass over all new and changed files; returns their number."""
+    num_files = catalogue.count_to_check()
+    if not num_files:
+        return 0
     from slimworks.components.ingest import engine
 
-    tasks = write_check_tasks(listing, work)
-    function = functools.partial(check_task, source, config, work)
-    engine.run_tasks("CheckImages", function, tasks, beam_pipeline_args)
-    outcomes = list(read_outcomes(tasks))
-    accepted = [outcome for outcome in outcomes if isinstance(outcome, CheckedFile)]
-    rejected = [outcome for outcome in outcomes if isinstance(outcome, RejectedFile)]
-    return accepted, rejected
+    rows = worklist.batches(_task_rows(catalogue), FILES_PER_TASK)
+    tasks = worklist.write_tasks(work / CHECK_FOLDER, "files", rows)
+    function = functools.partial(check_task, config, str(work), tuple(beam_pipeline_args))
+    engine.run_tasks("CheckImages", function, tasks, beam_pipeline_args, num_files)
+    absorb_outcomes(catalogue, tasks)
+    return num_files

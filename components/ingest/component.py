@@ -11,6 +11,10 @@ from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.driver import IngestDriver
 from slimworks.components.ingest.executor import IngestExecutor
 
+# Settings that change what is done with the images, not the images. The folder of downloads stays:
+# the driver needs it.
+NOT_IN_KEY = ("stop_above_drift", "retrain_min_drift", "retrain_min_new_images")
+
 
 class IngestSpec(component_spec.ComponentSpec):
     """Parameters and outputs of Ingest."""
@@ -19,10 +23,9 @@ class IngestSpec(component_spec.ComponentSpec):
         "source": component_spec.ExecutionParameter(type=str),
         "config": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
-        "label_map_state": component_spec.ExecutionParameter(type=str),
+        "state": component_spec.ExecutionParameter(type=str),
         # Set by the driver at launch.
-        "source_digest": component_spec.ExecutionParameter(type=str, optional=True),
-        "class_names": component_spec.ExecutionParameter(type=str, optional=True),
+        "source_state": component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {}  # noqa: RUF012
     OUTPUTS = {  # noqa: RUF012
@@ -33,7 +36,7 @@ class IngestSpec(component_spec.ComponentSpec):
 
 
 class Ingest(base_beam_component.BaseBeamComponent):
-    """Checks, splits and writes the images below a folder of class folders.
+    """Checks, splits and writes labelled images.
 
     Outputs: `examples` (splits train, eval, test), `label_map`, `report`.
     """
@@ -42,20 +45,20 @@ class Ingest(base_beam_component.BaseBeamComponent):
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(IngestExecutor)
     DRIVER_CLASS = IngestDriver  # type: ignore[assignment]  # TFX annotates neither interface
 
-    def __init__(self, source: str, config: DataConfig, label_map_state: str) -> None:
+    def __init__(self, source: str, config: DataConfig, state: str) -> None:
         """Makes the node.
 
         Args:
-            source: Folder that holds one folder per class.
+            source: As `data.source`, resolved.
             config: The `data` section.
-            label_map_state: Folder that keeps label_map.json from run to run.
+            state: Folder that keeps what ingest remembers from run to run.
         """
         spec = IngestSpec(
             source=source,
             # The source has a parameter of its own, resolved: its spelling must not matter.
-            config=config.canonical_json(exclude=("source",)),
+            config=config.canonical_json(exclude=("source", *NOT_IN_KEY)),
             code_version=__version__,
-            label_map_state=label_map_state,
+            state=state,
             examples=channel.Channel(type=standard_artifacts.Examples),
             label_map=channel.Channel(type=LabelMap),
             report=channel.Channel(type=IngestReport),

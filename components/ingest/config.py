@@ -15,7 +15,42 @@ class DataConfig(Settings):
     """How images are checked, grouped, split and written."""
 
     source: str | None = pydantic.Field(
-        None, description="Folder that holds one folder of photos for each class."
+        None,
+        description="Labelled images: a folder with one folder for each class (or with train, val "
+        "and test folders of such), a manifest (CSV, TSV, JSONL, Parquet), a folder of TFRecords, "
+        "a zip or tar archive, or mnist, cifar10 or flowers. A local path, gs://, s3:// or hdfs://.",
+    )
+    format: Literal[
+        "auto", "folders", "split_folders", "manifest", "tfrecord", "archive", "classic"
+    ] = pydantic.Field("auto", description="What data.source is; auto looks at it.")
+    download_dir: str | None = pydantic.Field(
+        None,
+        description="Where the files of mnist, cifar10 and flowers are kept, or lie already; by "
+        "default ~/.cache/slimworks.",
+    )
+    # Names of manifest columns; by default the usual names are looked for.
+    path_column: str | None = pydantic.Field(
+        None, description="Manifest column with the path or URI of each image."
+    )
+    class_column: str | None = pydantic.Field(
+        None, description="Manifest column with the class name."
+    )
+    split_column: str | None = pydantic.Field(
+        None, description="Manifest column with train, eval (val, validation) or test, or nothing."
+    )
+    group_column: str | None = pydantic.Field(
+        None, description="Manifest column whose equal values must share a split."
+    )
+    slice_columns: tuple[str, ...] = pydantic.Field(
+        (), description="Manifest columns that evaluation may slice by."
+    )
+    image_root: str | None = pydantic.Field(
+        None, description="What relative paths of a manifest start from; by default its own folder."
+    )
+    labels_file: str | None = pydantic.Field(
+        None,
+        description="Class names of TFRecords that hold numbers only: `index:name` or a name a "
+        "line; by default labels.txt or *.labels.txt beside them.",
     )
 
     # The gate decides on confidence intervals of the test split: 0.15 of 1,000 photos are 150,
@@ -59,8 +94,39 @@ class DataConfig(Settings):
     max_file_bytes: int = pydantic.Field(
         256 * 2**20, ge=1, le=2**30, description="Sets a file aside unread where it is larger."
     )
-    exclude_classes: tuple[str, ...] = pydantic.Field(
-        (), description="Class folders that are left out."
+    exclude_classes: tuple[str, ...] = pydantic.Field((), description="Classes that are left out.")
+    rename_classes: dict[str, str] = pydantic.Field(
+        {}, description="Old class name: new one. The class keeps its index."
+    )
+    merge_classes: dict[str, str] = pydantic.Field(
+        {}, description="Class name: the class that takes its images. Its index stays reserved."
+    )
+    # 0 finds only pictures whose fingerprints are equal; 256 bits differ by more between any two
+    # photos of different things.
+    near_duplicate_distance: int | None = pydantic.Field(
+        20,
+        ge=0,
+        le=64,
+        description="Images whose perceptual hashes (256 bits) differ in no more bits share a "
+        "split, where their thumbnails agree too; null looks for identical files only.",
+    )
+    window: int | None = pydantic.Field(
+        None,
+        ge=1,
+        description="Uses the images of the newest spans only: an ingest that finds changes makes "
+        "one span. By default all.",
+    )
+    stop_above_drift: float | None = pydantic.Field(
+        None,
+        gt=0,
+        le=1,
+        description="Stops the run where the newest span differs from the one before by more.",
+    )
+    retrain_min_drift: float | None = pydantic.Field(
+        None, gt=0, le=1, description="Trains only where the newest span drifted by so much."
+    )
+    retrain_min_new_images: int | None = pydantic.Field(
+        None, ge=1, description="Trains only where the newest span has so many images."
     )
     on_conflict: Literal["set_aside", "error"] = pydantic.Field(
         "set_aside", description="What to do with identical images under two classes."

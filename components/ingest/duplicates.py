@@ -1,38 +1,75 @@
-"""Identical files: one example each, and none where the classes contradict each other."""
+"""What duplicates.jsonl says: identical files, and pictures that look alike."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import Any
 
-from slimworks.components.ingest.checking import CheckedFile
+import numpy as np
 
+from slimworks.components.ingest.catalogue import Catalogue
+from slimworks.components.ingest.planning import Planned
+from slimworks.components.ingest.selection import CONFLICTS, files_of, shown
 
-@dataclasses.dataclass(frozen=True)
-class Identical:
-    """Files with the same bytes. `kept` is None where they stand under several classes."""
-
-    kept: CheckedFile | None
-    others: tuple[CheckedFile, ...]
+Row = dict[str, Any]
 
 
-def unique_images(
-    files: Iterable[CheckedFile],
-) -> tuple[list[CheckedFile], list[Identical]]:
-    """Returns the images to use and, for each image found more than once, its files.
+def identical_rows(catalogue: Catalogue) -> Iterator[Row]:
+    """Yields a row for each image that was found in several files, by the first of their names."""
+    conflicts = {image_id for (image_id,) in catalogue.connection.execute(CONFLICTS)}
+    several = catalogue.connection.execute(
+        "SELECT image_id FROM accepted GROUP BY image_id HAVING COUNT(*) > 1 ORDER BY MIN(name)"
+    )
+    for (image_id,) in several:
+        same = files_of(catalogue, image_id)
+        row = catalogue.connection.execute(
+            "SELECT name FROM usable WHERE image_id = ?", (image_id,)
+        ).fetchone()
+        kept = None if row is None else shown(row[0])
+        yield {
+            "kind": "identical",
+            "image_id": image_id,
+            "kept": kept,
+            "duplicates": [name for name, _, _ in same if name != kept],
+            "image_ids": [image_id],
+            "classes": sorted({class_name for _, class_name, _ in same}),
+            "conflict": image_id in conflicts,
+        }
 
-    Of identical files in one class the first by path is kept. Of identical files in several
-    classes none is kept: nothing says which class is right.
-    """
-    by_id: dict[str, list[CheckedFile]] = {}
-    for file in files:
-        by_id.setdefault(file.image_id, []).append(file)
-    unique, identical = [], []
-    for same in by_id.values():
-        if len({file.class_name for file in same}) > 1:
-            identical.append(Identical(None, tuple(same)))
-            continue
-        unique.append(same[0])
-        if len(same) > 1:
-            identical.append(Identical(same[0], tuple(same[1:])))
-    return unique, identical
+
+def near_groups(planned: Planned) -> list[np.ndarray]:
+    """Numbers of the images of each group of near-duplicates, [n] int; two or more each."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    members = np.unique(planned.pairs)
+    if not len(members):
+        return []
+    first, second = (np.searchsorted(members, planned.pairs[:, side]) for side in (0, 1))
+    shape = (len(members), len(members))
+    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=shape)
+    _, labels = connected_components(graph, directed=False)
+    order = np.argsort(labels, kind="stable")
+    return np.split(members[order], np.flatnonzero(np.diff(labels[order])) + 1)
+
+
+def near_rows(catalogue: Catalogue, planned: Planned) -> Iterator[Row]:
+    """Yields a row for each group of pictures that look alike; all of them are used."""
+    for group in near_groups(planned):
+        found = [
+            catalogue.connection.execute(
+                "SELECT image_id, name, class_name FROM usable WHERE number = ?", (int(number),)
+            ).fetchone()
+            for number in group
+        ]
+        found.sort(key=lambda row: row[1])
+        classes = sorted({class_name for _, _, class_name in found})
+        yield {
+            "kind": "near",
+            "image_id": found[0][0],
+            "kept": shown(found[0][1]),
+            "duplicates": [shown(name) for _, name, _ in found[1:]],
+            "image_ids": [image_id for image_id, _, _ in found],
+            "classes": classes,
+            "conflict": len(classes) > 1,
+        }

@@ -6,141 +6,156 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 from slimworks.components import contracts
 from slimworks.components.errors import DataError
-from slimworks.components.ingest.checking import CheckedFile, RejectedFile
+from slimworks.components.ingest.catalogue import Catalogue
 from slimworks.components.ingest.config import DataConfig
-from slimworks.components.ingest.duplicates import Identical
-from slimworks.components.ingest.sharding import PlannedImage
-from slimworks.components.ingest.source import SourceListing, display_name, require_class_sizes
-from slimworks.components.ingest.splits import split_of
+from slimworks.components.ingest.planning import Planned
+from slimworks.components.ingest.selection import shown
+from slimworks.components.ingest.splits import other_seed
 
-_SEEDS_TO_TRY = 1_000
 _NAMES_TO_SHOW = 5
 FEW_TEST_IMAGES = 30  # an accuracy of 0.9 on 30 images means 0.74 to 0.97
 _REJECTS_TO_LOG = 200  # more than anybody repairs by hand
 
 _LOGGER = logging.getLogger(__name__)
+_REJECTED = "FROM listed l JOIN outcomes o USING (name) WHERE o.reason IS NOT NULL"
 
 
-def require_few_rejects(
-    rejected: Sequence[RejectedFile], num_files: int, config: DataConfig
-) -> None:
+def require_class_sizes(sizes: Mapping[str, int], minimum: int, source: str) -> None:
+    """Raises DataError where a class has fewer than `minimum` images; names the smallest."""
+    small = sorted((count, name) for name, count in sizes.items() if count < minimum)
+    if not small:
+        return
+    count, name = small[0]
+    others = f" ({len(small) - 1} more classes are too small)" if len(small) > 1 else ""
+    raise DataError(
+        f"The class {name!r} has {count} usable image{'s' * (count != 1)}, fewer than "
+        f"data.min_images_per_class = {minimum}{others}.",
+        f"Add {minimum - count} or more photos to '{os.path.join(source, name)}', or leave the "
+        f"class out: --set 'data.exclude_classes=[\"{name}\"]'",
+    )
+
+
+def require_few_rejects(catalogue: Catalogue, config: DataConfig) -> None:
     """Raises DataError with counts by reason where too many files cannot be used."""
-    fraction = len(rejected) / max(1, num_files)
+    num_files = catalogue.count("SELECT COUNT(*) FROM listed")
+    num_rejected = catalogue.count(f"SELECT COUNT(*) {_REJECTED}")
+    fraction = num_rejected / max(1, num_files)
     if fraction <= config.max_rejected_fraction:
         return
     # The run stops here and its outputs with it: the log keeps what has to be repaired.
-    for file in rejected[:_REJECTS_TO_LOG]:
-        _LOGGER.warning("set aside: %s: %s", display_name(file.path), file.detail)
-    if len(rejected) > _REJECTS_TO_LOG:
-        _LOGGER.warning("set aside: %d more files", len(rejected) - _REJECTS_TO_LOG)
-    counts = Counter(file.reason for file in rejected).most_common()
-    reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
-    first = rejected[0]
+    first = catalogue.connection.execute(
+        f"SELECT name, o.detail {_REJECTED} ORDER BY name LIMIT {_REJECTS_TO_LOG}"
+    ).fetchall()
+    for name, detail in first:
+        _LOGGER.warning("set aside: %s: %s", shown(name), detail)
+    if num_rejected > _REJECTS_TO_LOG:
+        _LOGGER.warning("set aside: %d more files", num_rejected - _REJECTS_TO_LOG)
+    counts = catalogue.connection.execute(
+        f"SELECT COUNT(*), o.reason {_REJECTED} GROUP BY o.reason ORDER BY COUNT(*) DESC, o.reason"
+    )
+    reasons = ", ".join(f"{count} {reason}" for count, reason in counts)
+    name, detail = first[0]
     raise DataError(
-        f"{len(rejected)} of {num_files} files ({fraction:.1%}) cannot be used: {reasons}. "
-        f"The first is {display_name(first.path)} ({first.detail}); "
+        f"{num_rejected} of {num_files} files ({fraction:.1%}) cannot be used: {reasons}. "
+        f"The first is {shown(name)} ({detail}); "
         f"data.max_rejected_fraction is {config.max_rejected_fraction:g}.",
         f"Repair or delete them (listed above), or accept it: "
         f"--set data.max_rejected_fraction={math.ceil(fraction * 100) / 100:g}",
     )
 
 
+def require_usable_classes(
+    catalogue: Catalogue, class_names: Iterable[str], minimum: int, source: str
+) -> None:
+    """Raises DataError where no image of a class can be used, or too few different ones."""
+    sizes = Counter(dict.fromkeys(class_names, 0))
+    found = catalogue.connection.execute(
+        "SELECT class_name, COUNT(*) FROM usable GROUP BY class_name"
+    )
+    sizes.update(dict(found.fetchall()))
+    for name in sorted(name for name, count in sizes.items() if not count):
+        raise DataError(
+            f"No image of the class {name!r} can be used: {_reasons_of(catalogue, name)}.",
+            f"Put readable images into '{os.path.join(source, name)}', or leave the class "
+            f"out: --set 'data.exclude_classes=[\"{name}\"]'",
+        )
+    require_class_sizes(sizes, minimum, source)
+
+
+def _reasons_of(catalogue: Catalogue, class_name: str) -> str:
+    rows = catalogue.connection.execute(
+        "SELECT COUNT(*), COALESCE(s.reason, o.reason) AS why FROM listed l "
+        "JOIN class_map c ON c.source_name = l.class_name JOIN outcomes o USING (name) "
+        "LEFT JOIN set_aside s USING (name) WHERE c.class_name = ? AND why IS NOT NULL "
+        "GROUP BY why ORDER BY why",
+        (class_name,),
+    )
+    return ", ".join(f"{count} {reason}" for count, reason in rows)
+
+
+def require_splits(catalogue: Catalogue, planned: Planned, config: DataConfig) -> None:
+    """Raises DataError where a split is empty, or a class has nothing to train on."""
+    rows = catalogue.connection.execute(
+        "SELECT split, class_name, COUNT(*) FROM planned WHERE is_live GROUP BY split, class_name"
+    ).fetchall()
+    sizes: Counter[str] = Counter()
+    for split, _, count in rows:
+        sizes[split] += count
+    total = sizes.total()
+    trained = {name for split, name, _ in rows if split == "train"}
+    untrained = sorted({name for _, name, _ in rows} - trained)
+    empty = [split for split in contracts.SPLITS if not sizes[split]]
+    if not empty and not untrained:
+        return
+    if empty:
+        cause = f"None of the {total} images falls into the {empty[0]} split."
+        smallest = min(config.eval_fraction, config.test_fraction)
+        missing = max(1, math.ceil(2 / smallest) - total)  # two groups' worth
+    else:
+        name = untrained[0]
+        missing = sum(count for _, found, count in rows if found == name)
+        cause = f"None of the {missing} images of the class {name!r} falls into the train split."
+    raise DataError(cause, f"Add about {missing} more photos{_other_seed(planned, config)}")
+
+
+def _other_seed(planned: Planned, config: DataConfig) -> str:
+    """Returns ", or ..." with a seed that works, where one is found soon."""
+    fractions = (config.eval_fraction, config.test_fraction)
+    seed = other_seed(planned.table, planned.pairs, *fractions)
+    if seed is not None:
+        return f", or split differently: --set data.split_seed={seed}"
+    return ", or use finer groups in data.group_regex" if config.group_regex else ""
+
+
 def weak_points(
-    images: Iterable[PlannedImage], label_map: contracts.LabelMap, class_names: Iterable[str]
+    catalogue: Catalogue, label_map: contracts.LabelMap, class_names: Iterable[str]
 ) -> list[str]:
     """Warnings about classes that are gone or cannot be judged, for the summary."""
-    test_sizes = Counter(image.file.class_name for image in images if image.split == "test")
+    rows = catalogue.connection.execute(
+        "SELECT class_name, COUNT(*) FROM planned WHERE is_live AND split = 'test' "
+        "GROUP BY class_name"
+    )
+    test_sizes: Counter[str] = Counter(dict(rows.fetchall()))
     present = set(class_names)
+    merged = label_map.merged_since(0)
     warnings = [
-        f"The class {name!r} of an earlier run has no images any more; it keeps its index {index}."
+        f"The class {name!r} of an earlier run has no images any more; it keeps its index {index}. "
+        "Was it renamed? Then say so: data.rename_classes."
         for index, name in enumerate(label_map.class_names)
-        if name not in present
+        if name not in present and index not in merged
     ]
     untested = [name for name in label_map.class_names if name in present and not test_sizes[name]]
     if untested:
         names = ", ".join(repr(name) for name in untested[:_NAMES_TO_SHOW])
         more = f" and {len(untested) - _NAMES_TO_SHOW} more" * (len(untested) > _NAMES_TO_SHOW)
         warnings.append(f"No test image shows {names}{more}: the gate cannot judge that.")
-    num_test = sum(test_sizes.values())
-    if num_test < FEW_TEST_IMAGES:
+    if test_sizes.total() < FEW_TEST_IMAGES:
         warnings.append(
-            f"Only {num_test} test images: the gate will hardly be able to decide. Add photos, or "
-            "raise data.test_fraction."
+            f"Only {test_sizes.total()} test images: the gate will hardly be able to decide. Add "
+            "photos, or raise data.test_fraction."
         )
     return warnings
-
-
-def require_usable_classes(
-    listing: SourceListing,
-    accepted: Iterable[CheckedFile],
-    rejected: Iterable[RejectedFile],
-    minimum: int,
-    source: str,
-) -> None:
-    """Raises DataError where no image of a class can be used, or too few different ones."""
-    sizes = Counter(dict.fromkeys(listing.class_names, 0))
-    sizes.update(file.class_name for file in accepted)
-    reasons = Counter((file.class_name, file.reason) for file in rejected)
-    for name in listing.class_names:
-        if sizes[name] == 0:
-            found = [f"{n} {reason}" for (owner, reason), n in reasons.items() if owner == name]
-            raise DataError(
-                f"No image of the class {name!r} can be used: {', '.join(sorted(found))}.",
-                f"Put readable images into '{os.path.join(source, name)}', or leave the class "
-                f"out: --set 'data.exclude_classes=[\"{name}\"]'",
-            )
-    require_class_sizes(sizes, minimum, source)
-
-
-def require_no_conflict(conflicts: Sequence[Identical]) -> None:
-    """Raises DataError for the first image that stands under two classes."""
-    if conflicts:
-        names = " and ".join(display_name(file.path) for file in conflicts[0].others)
-        raise DataError(
-            f"{len(conflicts)} images stand under several classes: {names} are identical.",
-            "Delete the wrong ones, or let them be set aside: --set data.on_conflict=set_aside",
-        )
-
-
-def require_splits(images: Sequence[PlannedImage], config: DataConfig) -> None:
-    """Raises DataError where a split is empty, or a class has nothing to train on."""
-    if _is_sufficient(images, lambda image: image.split):
-        return
-    counts = Counter(image.split for image in images)
-    empty = [split for split in contracts.SPLITS if not counts[split]]
-    if empty:
-        cause = f"None of the {len(images)} images falls into the {empty[0]} split."
-        smallest = min(config.eval_fraction, config.test_fraction)
-        # So many images leave a split empty once in a hundred.
-        wanted = math.ceil(math.log(0.01) / math.log(1 - smallest))
-        missing = max(1, wanted - len(images))
-    else:
-        trained = {image.file.class_name for image in images if image.split == "train"}
-        name = min({image.file.class_name for image in images} - trained)
-        size = sum(image.file.class_name == name for image in images)
-        cause = f"None of the {size} images of the class {name!r} falls into the train split."
-        missing = size
-    raise DataError(cause, f"Add about {missing} more photos{_other_seed(images, config)}")
-
-
-def _is_sufficient(
-    images: Iterable[PlannedImage], split_of_image: Callable[[PlannedImage], str]
-) -> bool:
-    places = {(image.file.class_name, split_of_image(image)) for image in images}
-    classes = {name for name, _ in places}
-    is_complete = {split for _, split in places} == set(contracts.SPLITS)
-    return is_complete and all((name, "train") in places for name in classes)
-
-
-def _other_seed(images: Sequence[PlannedImage], config: DataConfig) -> str:
-    """Returns ", or ..." with a seed that works, where one of the first thousand does."""
-    fractions = (config.eval_fraction, config.test_fraction)
-    for seed in range(_SEEDS_TO_TRY):
-        splits = {image.group: split_of(image.group, *fractions, seed) for image in images}
-        if _is_sufficient(images, lambda image, splits=splits: splits[image.group]):  # type: ignore[misc]
-            return f", or split differently: --set data.split_seed={seed}"
-    return ", or use finer groups in data.group_regex" if config.group_regex else ""

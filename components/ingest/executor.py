@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact, artifact_utils
 
 from slimworks.components import contracts
-from slimworks.components.contracts import LabelMap
 from slimworks.components.ingest.config import DataConfig
 
 
 class IngestExecutor(base_executor.BaseExecutor):
-    """Runs `ingest` and keeps the label map for the next run."""
+    """Runs `ingest`."""
 
     def Do(  # noqa: N802
         self,
@@ -25,7 +23,7 @@ class IngestExecutor(base_executor.BaseExecutor):
         """Writes examples, label map and report.
 
         Raises:
-            DataError: The data cannot be used, or changed since the driver looked at it.
+            DataError: The data cannot be used.
         """
         from slimworks.components.ingest.ingest import IngestOutputs, ingest
 
@@ -35,15 +33,16 @@ class IngestExecutor(base_executor.BaseExecutor):
             label_map=artifact_utils.get_single_uri(output_dict["label_map"]),
             report=artifact_utils.get_single_uri(output_dict["report"]),
         )
-        label_map = LabelMap(tuple(json.loads(exec_properties["class_names"])))
-        ingest(
+        config = DataConfig.model_validate_json(exec_properties["config"])
+        summary = ingest(
             exec_properties["source"],
             outputs,
-            DataConfig.model_validate_json(exec_properties["config"]),
-            label_map,
+            config,
+            exec_properties["state"],
             getattr(self._context, "beam_pipeline_args", None) or (),
-            own_folders=(exec_properties["label_map_state"],),
-            expected_digest=exec_properties["source_digest"],
+            source_state=exec_properties["source_state"],
         )
         examples.split_names = artifact_utils.encode_split_names(list(contracts.SPLITS))
-        label_map.write(exec_properties["label_map_state"])
+        # TFX's own properties of an ExampleGen's output.
+        examples.span = summary.span
+        examples.set_string_custom_property("input_fingerprint", summary.source_digest)

@@ -1,49 +1,39 @@
-"""From class folders to checked, split, sharded examples: two passes over the user's files.
-
-Pass 1 reads, hashes and decodes each file once and keeps its facts. The facts decide what is used,
-which split it belongs to and where it stands. Pass 2 reads the bytes again and writes each shard
-from its own list. So the shards' content is decided before one is written, memory holds one image
-a worker, and no image passes through a shuffle.
-"""
+"""Labelled images in; checked, split and sharded examples, label map and report out."""
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
+import json
 import logging
 import os
-import re
 import shutil
-import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from slimworks.components import contracts
+from slimworks import __version__
+from slimworks.components import contracts, files
 from slimworks.components.contracts import LabelMap
-from slimworks.components.errors import ConfigError, DataError
-from slimworks.components.ingest import evidence
-from slimworks.components.ingest.checking import (
-    LABEL_CONFLICT,
-    CheckedFile,
-    RejectedFile,
-    check_all,
-)
+from slimworks.components.errors import ConfigError, DataError, nearest
+from slimworks.components.ingest import evidence, spans, storage, summary
+from slimworks.components.ingest.catalogue import Catalogue, open_catalogue
+from slimworks.components.ingest.changes import has_changed, take_units
+from slimworks.components.ingest.checking import absorb_leftovers, check_all, check_settings
 from slimworks.components.ingest.config import DataConfig
-from slimworks.components.ingest.duplicates import Identical, unique_images
-from slimworks.components.ingest.sharding import PlannedImage, write_all
-from slimworks.components.ingest.source import (
-    SourceListing,
-    display_name,
-    list_source,
-    require_class_sizes,
-)
-from slimworks.components.ingest.splits import group_of, split_of
-from slimworks.components.ingest.summary import IngestSummary, summarize, write_report
+from slimworks.components.ingest.planning import Planned, plan_images, split_settings
+from slimworks.components.ingest.selection import select_images
+from slimworks.components.ingest.sharding import NewShard, choose_images, write_shards
+from slimworks.components.ingest.sources.detect import open_source
+from slimworks.components.ingest.sources.items import Source, SourceItem
+from slimworks.components.ingest.summary import IngestSummary
 
 _LOGGER = logging.getLogger(__name__)
-_WORK_PREFIX = ".ingest-"
+_WORK_FOLDER = "work"
+_SETTINGS_FILE = "settings.json"
+# Settings of `data` that change what is done with the images, not the images.
+NOT_INGESTED = ("stop_above_drift", "retrain_min_drift", "retrain_min_new_images", "download_dir")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,171 +49,338 @@ def ingest(
     source: str,
     outputs: IngestOutputs,
     config: DataConfig,
-    label_map: LabelMap,
+    state: str,
     beam_pipeline_args: Sequence[str] = (),
     *,
     own_folders: Sequence[str] = (),
-    expected_digest: str | None = None,
+    source_state: str | None = None,
 ) -> IngestSummary:
-    """Checks every image below `source` and writes examples, label map and report.
+    """Checks new and changed images of `source` and writes examples, label map and report.
 
     summary.json is written last: without it the outputs are not complete. The user's files are
     only read.
 
     Args:
-        source: Folder that holds one folder per class.
+        source: As `data.source`.
         outputs: Where to write. Earlier outputs of ingest in these folders are replaced.
         config: The `data` section.
-        label_map: The previous map: its classes keep their index, new ones are appended.
+        state: Folder that keeps the catalogue, the shards and the label map for the next ingest.
         beam_pipeline_args: Beam flags; by default everything runs in this process.
         own_folders: Folders of SlimWorks inside the source, which are no classes.
-        expected_digest: Digest of the listing that was the reason to run, where there was one.
+        source_state: What `describe_source` said when it was decided to ingest.
 
     Raises:
         ConfigError: The source does not exist, or is an output folder.
         DataError: The data cannot be used; the message says why and what to do.
     """
     start = time.monotonic()
-    source = os.path.abspath(source)
-    _require_other_folder(source, outputs)
-    listing = list_checked_source(
-        source, config, (*dataclasses.astuple(outputs), *own_folders), expected_digest
-    )
-    _LOGGER.info("ingest: %d files in %d classes", len(listing.files), len(listing.class_names))
-    with _work_folder(outputs) as work:
-        accepted, rejected = check_all(source, listing, config, work, beam_pipeline_args)
-        evidence.require_few_rejects(rejected, len(listing.files), config)
-        unique, identical = unique_images(accepted)
-        rejected = _with_conflicts(rejected, identical, config)
-        minimum = config.min_images_per_class
-        evidence.require_usable_classes(listing, unique, rejected, minimum, source)
-        label_map = label_map.extended(listing.class_names)
-        images, group_warnings = plan_images(unique, label_map, config)
-        evidence.require_splits(images, config)
-        weak_points = evidence.weak_points(images, label_map, listing.class_names)
-        staged = work / "examples"
-        num_shards = write_all(source, images, config, work, staged, beam_pipeline_args)
-        _publish(staged, outputs)
-    summary = summarize(
-        source, listing, label_map.class_names, images, rejected, identical,
-        max_rejected_fraction=config.max_rejected_fraction, num_shards=num_shards,
-        warnings=(*listing.warnings, *group_warnings, *weak_points),
-        seconds=time.monotonic() - start,
-    )  # fmt: skip
-    label_map.write(outputs.label_map)
-    write_report(Path(outputs.report), summary, rejected, identical)
-    _log_end(summary, outputs)
-    return summary
+    storage.configure(beam_pipeline_args)
+    own = (*dataclasses.astuple(outputs), state, *own_folders)
+    opened = open_source(source, config, own)
+    _require_other_folder(opened, (*dataclasses.astuple(outputs), state))
+    with open_catalogue(state) as catalogue:
+        return _Ingest(opened, outputs, config, catalogue, beam_pipeline_args, source_state).run(
+            start
+        )
 
 
-def _require_other_folder(source: str, outputs: IngestOutputs) -> None:
-    for folder in dataclasses.astuple(outputs):
-        if os.path.realpath(folder) == os.path.realpath(source):
+def _require_other_folder(source: Source, folders: Sequence[str]) -> None:
+    for folder in folders:
+        if os.path.realpath(folder) == os.path.realpath(source.location):
             raise ConfigError(
                 f"The output folder {folder} is the data source.",
                 "Give another one: nothing is ever written beside your photos.",
             )
 
 
-def list_checked_source(
-    source: str,
-    config: DataConfig,
-    own_folders: Sequence[str],
-    expected_digest: str | None = None,
-) -> SourceListing:
-    """Lists the source and raises what can be known without opening a file."""
-    listing = list_source(source, exclude_classes=config.exclude_classes, own_folders=own_folders)
-    if expected_digest and listing.digest != expected_digest:
+def list_items(source: Source, config: DataConfig, sizes: Counter[str]) -> Iterator[SourceItem]:
+    """Yields the items of the classes in use, and counts them by class name.
+
+    Raises:
+        ConfigError: An excluded class is unknown.
+    """
+    excluded = dict.fromkeys(config.exclude_classes, 0)
+    for item in source.items():
+        if item.class_name in excluded:
+            excluded[item.class_name] += 1
+            continue
+        sizes[item.class_name] += 1
+        yield item
+    known = sorted({*sizes, *(name for name, count in excluded.items() if count)})
+    for name, count in excluded.items():
+        if not count:
+            raise ConfigError(
+                f"data.exclude_classes names {name!r}, which is no class.{nearest(name, known)}",
+                f"Known classes: {', '.join(known)}.",
+            )
+
+
+def require_usable_listing(source: Source, sizes: Counter[str], config: DataConfig) -> None:
+    """Raises DataError for what can be known without opening an image."""
+    if not sizes:
         raise DataError(
-            f"Files below {source} changed between the start of the run and their ingestion.",
-            "Wait until nothing writes to the data any more, then run again.",
+            f"The data source {source.location} holds no labelled image.",
+            "Give images with a class: docs/data.md shows every format.",
         )
-    require_class_sizes(listing.class_sizes, config.min_images_per_class, source)
-    return listing
+    merged = {config.merge_classes.get(name, name) for name in sizes}
+    if len(merged) < 2:
+        raise DataError(
+            f"{source.location} holds one class only, {min(sizes)!r}: a classifier needs at least "
+            "two.",
+            "Add images of another class.",
+        )
+    if not config.merge_classes and not config.rename_classes:
+        evidence.require_class_sizes(sizes, config.min_images_per_class, source.location)
+
+
+def check_source(source: str, config: DataConfig, own_folders: Sequence[str] = ()) -> Source:
+    """Looks at a source as far as that takes no time, to fail before anything slow begins.
+
+    Raises:
+        ConfigError: The source does not exist, or the settings do not fit it.
+        DataError: The source cannot be used.
+    """
+    opened = open_source(source, config, own_folders)
+    if opened.format in ("folders", "split_folders") and os.path.isdir(opened.location):
+        sizes: Counter[str] = Counter()
+        for _ in list_items(opened, config, sizes):
+            pass
+        require_usable_listing(opened, sizes, config)
+    return opened
+
+
+def describe_source(
+    source: str, config: DataConfig, state: str, beam_pipeline_args: Sequence[str] = ()
+) -> str:
+    """A text that is another one whenever ingest would come to another result.
+
+    It depends on the source's files and on the state. Where nothing changed since the last ingest
+    with the same settings, it is the text that this ingest was started with.
+
+    Raises:
+        SlimWorksError: As `check_source`.
+    """
+    storage.configure(beam_pipeline_args)
+    opened = open_source(source, config, (state,))
+    with open_catalogue(state) as catalogue:
+        digest = take_units(catalogue, opened.units())
+        is_known = catalogue.get("settings") == settings_of(opened, config)
+        if is_known and not has_changed(catalogue, config.max_file_bytes):
+            return str(catalogue.get("source_state"))
+        return f"{digest}:{catalogue.get('generation', 0) + 1}"
+
+
+def settings_of(source: Source, config: DataConfig) -> str:
+    """What the result of an ingest depends on besides the files."""
+    return f"{__version__} {source.location} {config.canonical_json(('source', *NOT_INGESTED))}"
+
+
+class _Ingest:
+    """One ingest: what its steps share."""
+
+    def __init__(
+        self,
+        source: Source,
+        outputs: IngestOutputs,
+        config: DataConfig,
+        catalogue: Catalogue,
+        beam_pipeline_args: Sequence[str],
+        source_state: str | None,
+    ) -> None:
+        self.source = source
+        self.outputs = outputs
+        self.config = config
+        self.catalogue = catalogue
+        self.beam_pipeline_args = beam_pipeline_args
+        self.source_state = source_state
+        self.warnings: list[str] = []
+
+    def run(self, start: float) -> IngestSummary:
+        """Runs all steps; returns the summary that it wrote."""
+        catalogue, config = self.catalogue, self.config
+        with _work_folder(catalogue, check_settings(config)) as work:
+            sizes, digest = self._list()
+            self._check(work)
+            label_map = self._label_map(sizes)
+            class_names = {name: label_map.class_name_of(name) for name in sizes}
+            self.warnings += select_images(catalogue, class_names, config)
+            evidence.require_usable_classes(
+                catalogue, class_names.values(), config.min_images_per_class, self.source.location
+            )
+            self._forget_lost_shards()
+            previous_span = catalogue.get("span", 0)
+            planned = plan_images(catalogue, label_map, config, previous_span + 1)
+            evidence.require_splits(catalogue, planned, config)
+            choose_images(catalogue, config)
+            new_shards = write_shards(catalogue, config, work, self.beam_pipeline_args)
+            # Files that changed meanwhile are out.
+            evidence.require_few_rejects(catalogue, config)
+            evidence.require_splits(catalogue, planned, config)
+            facts = summary.count_changes(catalogue) | summary.group_facts(catalogue, planned)
+            span = catalogue.count("SELECT MAX(span) FROM planned")
+            span = max(span, previous_span)
+            self._commit(label_map, new_shards, digest, span)
+            self.warnings += evidence.weak_points(catalogue, label_map, class_names.values())
+            self._warn_of_moves(planned)
+            result = self._publish(planned, label_map, facts, digest, span, previous_span,
+                                   new_shards, start)  # fmt: skip
+        _log_end(result, self.outputs)
+        return result
+
+    def _list(self) -> tuple[Counter[str], str]:
+        digest = take_units(self.catalogue, self.source.units())
+        sizes: Counter[str] = Counter()
+        self.catalogue.replace_listing(list_items(self.source, self.config, sizes))
+        self.warnings += self.source.notes.warnings
+        require_usable_listing(self.source, sizes, self.config)
+        _LOGGER.info("ingest: %d images in %d classes", sizes.total(), len(sizes))
+        return sizes, digest
+
+    def _check(self, work: Path) -> None:
+        catalogue = self.catalogue
+        if catalogue.get("check_settings", check_settings(self.config)) != check_settings(
+            self.config
+        ):
+            catalogue.forget_outcomes()
+        with catalogue.transaction():
+            catalogue.set("check_settings", check_settings(self.config))
+        absorb_leftovers(catalogue, work)
+        num_checked = check_all(catalogue, self.config, work, self.beam_pipeline_args)
+        _LOGGER.info("ingest: %d new or changed images checked", num_checked)
+        evidence.require_few_rejects(catalogue, self.config)
+
+    def _label_map(self, sizes: Counter[str]) -> LabelMap:
+        config = self.config
+        return spans.previous_label_map(self.catalogue).updated(
+            sizes,
+            self.source.declared_classes,
+            config.rename_classes,
+            config.merge_classes,
+            self.catalogue.get("span", 0) + 1,
+        )
+
+    def _forget_lost_shards(self) -> None:
+        lost = spans.missing_shards(self.catalogue)
+        if lost:
+            _LOGGER.warning("ingest: %d shards of the state folder are lost; their images are read "
+                            "again", len(lost))  # fmt: skip
+            spans.forget_shards(self.catalogue, lost)
+
+    def _commit(
+        self, label_map: LabelMap, new_shards: Sequence[NewShard], digest: str, span: int
+    ) -> None:
+        # First: should the transaction not come, the map has classes that nothing uses yet.
+        label_map.write(self.catalogue.folder)
+        generation = self.catalogue.get("generation", 0) + 1
+        spans.commit(
+            self.catalogue,
+            new_shards,
+            {
+                "span": span,
+                "generation": generation,
+                "source_state": self.source_state or f"{digest}:{generation}",
+                "settings": settings_of(self.source, self.config),
+                "split_settings": split_settings(self.config),
+            },
+        )
+
+    def _warn_of_moves(self, planned: Planned) -> None:
+        if planned.num_changed_split:
+            why = (
+                "the settings of the splits changed"
+                if planned.is_anew
+                else "the source puts them elsewhere"
+            )
+            self.warnings.append(
+                f"{planned.num_changed_split} images changed their split: {why}. Older models may "
+                "have trained on images that are in the test split now."
+            )
+
+    def _publish(
+        self,
+        planned: Planned,
+        label_map: LabelMap,
+        facts: dict[str, int],
+        digest: str,
+        span: int,
+        previous_span: int,
+        new_shards: Sequence[NewShard],
+        start: float,
+    ) -> IngestSummary:
+        _clear(self.outputs)
+        num_shards = spans.publish(self.catalogue, self.outputs.examples)
+        label_map.write(self.outputs.label_map)
+        report = Path(self.outputs.report)
+        columns = summary.read_columns(self.catalogue)
+        details = summary.write_details(report, self.catalogue, columns, planned, self.config)
+        num_files = self.catalogue.count("SELECT COUNT(*) FROM listed")
+        values = facts | details | summary.content_facts(self.catalogue, columns, label_map)
+        values |= summary.reject_facts(self.catalogue, num_files)
+        result = IngestSummary(
+            source=self.source.location,
+            format=self.source.format,
+            source_digest=digest,
+            span=span,
+            previous_span=previous_span,
+            window=self.config.window,
+            num_files=num_files,
+            num_new_images=self.catalogue.count(
+                "SELECT COUNT(*) FROM planned WHERE is_live AND span > ?", (previous_span,)
+            ),
+            max_rejected_fraction=self.config.max_rejected_fraction,
+            num_ignored=self.source.notes.num_ignored,
+            ignored=tuple(self.source.notes.ignored),
+            num_shards=num_shards,
+            num_shards_written=len(new_shards),
+            warnings=tuple(self.warnings),
+            seconds=round(time.monotonic() - start, 3),
+            **values,  # type: ignore[arg-type]
+        )
+        files.write_json(report / contracts.SUMMARY_FILE, dataclasses.asdict(result))
+        return result
 
 
 @contextlib.contextmanager
-def _work_folder(outputs: IngestOutputs) -> Iterator[Path]:
-    """Yields a hidden folder beside the shards-to-be, after removing what a kill left behind."""
+def _work_folder(catalogue: Catalogue, settings: dict[str, object]) -> Iterator[Path]:
+    """Yields the folder of work files. A killed or failed ingest leaves it for the next one."""
+    work = catalogue.folder / _WORK_FOLDER
+    marker = work / _SETTINGS_FILE
+    if not marker.exists() or files.read_json(marker) != json.loads(json.dumps(settings)):
+        shutil.rmtree(work, ignore_errors=True)
+        files.write_json(marker, settings)
+    yield work
+    shutil.rmtree(work)
+
+
+def _clear(outputs: IngestOutputs) -> None:
+    """Removes earlier outputs: from here until the end they are not complete."""
     for folder in dataclasses.astuple(outputs):
         os.makedirs(folder, exist_ok=True)
-    examples = Path(outputs.examples)
-    # From here until the end the outputs are not complete.
     (Path(outputs.report) / contracts.SUMMARY_FILE).unlink(missing_ok=True)
     for split in contracts.SPLITS:
-        shutil.rmtree(contracts.split_folder(examples, split), ignore_errors=True)
-    for leftover in examples.glob(f"{_WORK_PREFIX}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(prefix=_WORK_PREFIX, dir=examples))
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(contracts.split_folder(outputs.examples, split), ignore_errors=True)
+    shutil.rmtree(Path(outputs.report) / contracts.THUMBNAILS_FOLDER, ignore_errors=True)
 
 
-def _with_conflicts(
-    rejected: Sequence[RejectedFile], identical: Sequence[Identical], config: DataConfig
-) -> list[RejectedFile]:
-    conflicts = [same for same in identical if same.kept is None]
-    if config.on_conflict == "error":
-        evidence.require_no_conflict(conflicts)
-    added = [row for same in conflicts for row in _conflict_rejects(same)]
-    return sorted([*rejected, *added], key=lambda file: os.fsencode(file.path))
-
-
-def _conflict_rejects(same: Identical) -> Iterator[RejectedFile]:
-    for file in same.others:
-        others = ", ".join(
-            display_name(other.path) for other in same.others if other.class_name != file.class_name
-        )
-        yield RejectedFile(
-            file.path, file.class_name, LABEL_CONFLICT, f"the same image is also {others}"
-        )
-
-
-def plan_images(
-    unique: Sequence[CheckedFile], label_map: LabelMap, config: DataConfig
-) -> tuple[list[PlannedImage], list[str]]:
-    """Decides group, split and class index of each image; returns warnings with them."""
-    pattern = re.compile(config.group_regex) if config.group_regex else None
-    indices = {name: index for index, name in enumerate(label_map.class_names)}
-    images = []
-    num_ungrouped = 0
-    for file in unique:
-        found = group_of(display_name(file.path), pattern)
-        num_ungrouped += found is None
-        group = found or file.image_id
-        split = split_of(group, config.eval_fraction, config.test_fraction, config.split_seed)
-        images.append(PlannedImage(file, split, indices[file.class_name], group))
-    if pattern is None or num_ungrouped == 0:
-        return images, []
-    if num_ungrouped == len(images):
-        raise DataError(
-            f"data.group_regex {config.group_regex!r} matches no path, such as "
-            f"{display_name(unique[0].path)!r}.",
-            "Correct it: it is searched in the path below the data folder.",
-        )
-    return images, [f"data.group_regex matches not {num_ungrouped} of {len(images)} paths."]
-
-
-def _publish(staged: Path, outputs: IngestOutputs) -> None:
-    for split in contracts.SPLITS:
-        name = contracts.split_folder("", split).name
-        os.rename(staged / name, contracts.split_folder(outputs.examples, split))
-
-
-def _log_end(summary: IngestSummary, outputs: IngestOutputs) -> None:
-    sizes = {split: sum(counts.values()) for split, counts in summary.images_by_split.items()}
+def _log_end(result: IngestSummary, outputs: IngestOutputs) -> None:
+    sizes = {split: sum(counts.values()) for split, counts in result.images_by_split.items()}
     _LOGGER.info(
-        "ingest: %d images (%s) in %d shards, %d duplicates, %d rejected %s; %.1f s; %s",
-        summary.num_images,
+        "ingest: span %d: %d images (%s), %d new, %d removed; %d duplicates, %d near-duplicates, "
+        "%d rejected %s; images that changed split: %d; %d of %d shards written; %.1f s; %s",
+        result.span,
+        result.num_images,
         ", ".join(f"{split} {count}" for split, count in sizes.items()),
-        summary.num_shards,
-        summary.num_duplicates,
-        summary.num_rejected,
-        dict(collections.Counter(summary.rejected_by_reason)),
-        summary.seconds,
+        result.num_new_images,
+        result.num_removed_images,
+        result.num_duplicates,
+        result.num_near_duplicates,
+        result.num_rejected,
+        result.rejected_by_reason,
+        result.num_changed_split,
+        result.num_shards_written,
+        result.num_shards,
+        result.seconds,
         outputs.examples,
     )
-    for warning in summary.warnings:
+    for warning in result.warnings:
         _LOGGER.warning("ingest: %s", warning)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import statistics
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from slimworks.components import contracts, files
-from slimworks.components.ingest.checking import LABEL_CONFLICT, RejectedFile
-from slimworks.components.ingest.duplicates import Identical
-from slimworks.components.ingest.sharding import PlannedImage
-from slimworks.components.ingest.source import SourceListing, display_name
+import numpy as np
 
-_MAX_NAMES = 20  # of ignored files: enough to recognise them, short enough to read
+from slimworks.components import contracts, files
+from slimworks.components.ingest import storage
+from slimworks.components.ingest.catalogue import Catalogue, item_of
+from slimworks.components.ingest.config import DataConfig
+from slimworks.components.ingest.duplicates import Row, identical_rows, near_rows
+from slimworks.components.ingest.images import Rejection
+from slimworks.components.ingest.outliers import find_outliers
+from slimworks.components.ingest.planning import Planned
+from slimworks.components.ingest.selection import SOUND_REASONS, shown
+from slimworks.components.ingest.thumbnails import write_thumbnails
+
+_DUPLICATES_SHOWN = 12  # rows of duplicates.jsonl of each kind that get thumbnails
+_IMAGES_SHOWN = 4  # of one row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,141 +29,307 @@ class IngestSummary:
     """Content of summary.json.
 
     Attributes:
-        source: Folder that was read.
-        source_digest: Fingerprint of its file names, sizes and times.
-        num_files: Files looked at: used, duplicates and rejected.
+        source: What was read.
+        format: Its format, a value of `data.format`.
+        source_digest: Fingerprint of its file names, sizes and versions.
+        span: Number of the newest span; spans count the ingests that found new images.
+        previous_span: The span before this ingest; 0 before the first.
+        window: Newest spans that are used; None: all.
+        num_files: Files looked at: used, duplicates, rejected, out of the window.
+        num_new_files: Of them not known to the ingest before.
+        num_changed_files: Of them with another content than before.
+        num_unchanged_files: Of them not read again.
         num_images: Examples written.
+        num_new_images: Images of this ingest's own span.
+        num_removed_images: Images used before and not any more.
+        num_changed_split: Images that are in another split than before; 0 while data grows.
         class_names: Label map, by class index.
+        label_map_version: Of the label map.
         images_by_split: Examples by split, then by class name.
         images_by_format: Examples by format of the user's file.
         num_converted: Examples whose bytes were converted to PNG.
         sizes: Smallest, median and largest height, width and bytes.
+        brightness: Smallest, median and largest mean luma, in [0, 1].
+        sharpness: Smallest, median and largest.
+        imbalance: The largest and the smallest class, and the ratio of their sizes.
+        num_outliers: Images that are far darker, brighter or more blurred than the others.
         num_rejected: Files set aside; by reason in `rejected_by_reason`.
-        rejected_fraction: Of `num_files`; label conflicts do not count, their files are sound.
+        rejected_fraction: Of `num_files`; conflicts do not count, their files are sound.
         max_rejected_fraction: The bound that held.
         num_duplicates: Files left out because an identical one is kept.
         num_conflicts: Different images found under several classes.
-        num_ignored: Files outside of class folders; the first names in `ignored`.
-        num_groups: Groups, which are single images where no group is defined.
+        num_near_duplicates: Images that look like another one.
+        num_near_duplicate_groups: Groups of such images.
+        num_set_aside_for_splits: Images left out because they would connect two splits.
+        num_ignored: Files without a class; the first names in `ignored`.
+        num_groups: Images that must stay together count once.
         groups_in_several_splits: Proof: 0.
-        num_shards: TFRecord files written.
+        num_shards: TFRecord files.
+        num_shards_written: Of them written by this ingest.
         warnings: Sentences for people.
         seconds: Wall time.
     """
 
     source: str
+    format: str
     source_digest: str
+    span: int
+    previous_span: int
+    window: int | None
     num_files: int
+    num_new_files: int
+    num_changed_files: int
+    num_unchanged_files: int
     num_images: int
+    num_new_images: int
+    num_removed_images: int
+    num_changed_split: int
     class_names: tuple[str, ...]
+    label_map_version: int
     images_by_split: dict[str, dict[str, int]]
     images_by_format: dict[str, int]
     num_converted: int
     sizes: dict[str, dict[str, float]]
+    brightness: dict[str, float]
+    sharpness: dict[str, float]
+    imbalance: dict[str, Any]
+    num_outliers: int
     num_rejected: int
     rejected_by_reason: dict[str, int]
     rejected_fraction: float
     max_rejected_fraction: float
     num_duplicates: int
     num_conflicts: int
+    num_near_duplicates: int
+    num_near_duplicate_groups: int
+    num_set_aside_for_splits: int
     num_ignored: int
     ignored: tuple[str, ...]
     num_groups: int
     groups_in_several_splits: int
     num_shards: int
+    num_shards_written: int
     warnings: tuple[str, ...]
     seconds: float
 
 
-def _spread(values: Sequence[int]) -> dict[str, float]:
-    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
-
-
-def _by_split(images: Iterable[PlannedImage], class_names: Sequence[str]) -> dict[str, Any]:
-    counts = Counter((image.split, image.file.class_name) for image in images)
+def count_changes(catalogue: Catalogue) -> dict[str, int]:
+    """What is new since the last finished ingest; ask before `spans.commit`."""
+    count = catalogue.count
+    joined = "FROM listed l LEFT JOIN committed_files c USING (name) JOIN outcomes o USING (name)"
+    num_files = count("SELECT COUNT(*) FROM listed")
+    num_new = count(f"SELECT COUNT(*) {joined} WHERE c.name IS NULL")
+    num_changed = count(
+        f"SELECT COUNT(*) {joined} WHERE c.name IS NOT NULL AND o.image_id IS NOT c.image_id"
+    )
     return {
-        split: {name: counts[split, name] for name in class_names} for split in contracts.SPLITS
+        "num_new_files": num_new,
+        "num_changed_files": num_changed,
+        "num_unchanged_files": num_files - num_new - num_changed,
+        "num_removed_images": count(
+            "SELECT COUNT(*) FROM images WHERE shard IS NOT NULL "
+            "AND image_id NOT IN (SELECT image_id FROM planned WHERE is_live)"
+        ),
     }
 
 
-def count_leaking_groups(images: Iterable[PlannedImage]) -> int:
-    """Number of groups with images in more than one split."""
-    splits = defaultdict(set)
-    for image in images:
-        splits[image.group].add(image.split)
-    return sum(len(found) > 1 for found in splits.values())
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """Facts of the images in use, [N] each, by number."""
+
+    number: np.ndarray
+    height: np.ndarray
+    width: np.ndarray
+    stored_bytes: np.ndarray
+    brightness: np.ndarray
+    sharpness: np.ndarray
+    is_converted: np.ndarray
 
 
-def summarize(
-    source: str,
-    listing: SourceListing,
-    class_names: Sequence[str],
-    images: Sequence[PlannedImage],
-    rejected: Sequence[RejectedFile],
-    identical: Sequence[Identical],
-    *,
-    max_rejected_fraction: float,
-    num_shards: int,
-    warnings: Sequence[str],
-    seconds: float,
-) -> IngestSummary:
-    """Counts everything; `images` are those written, `rejected` includes the conflicts."""
-    used = [image.file for image in images]
-    num_unusable = sum(file.reason != LABEL_CONFLICT for file in rejected)
-    return IngestSummary(
-        source=source,
-        source_digest=listing.digest,
-        num_files=len(listing.files),
-        num_images=len(used),
-        class_names=tuple(class_names),
-        images_by_split=_by_split(images, class_names),
-        images_by_format=dict(sorted(Counter(file.original_format for file in used).items())),
-        num_converted=sum(file.is_converted for file in used),
-        sizes={
-            "height": _spread([file.height for file in used]),
-            "width": _spread([file.width for file in used]),
-            "bytes": _spread([file.stored_bytes for file in used]),
+def read_columns(catalogue: Catalogue) -> Columns:
+    """Reads the facts of the images in use."""
+    kinds = (
+        ("number", np.int32), ("height", np.int32), ("width", np.int32), ("stored_bytes", np.int64),
+        ("brightness", np.float32), ("sharpness", np.float32), ("is_converted", np.bool_),
+    )  # fmt: skip
+    rows = catalogue.connection.execute(
+        f"SELECT {', '.join(name for name, _ in kinds)} FROM planned JOIN facts USING (image_id) "
+        "WHERE is_live ORDER BY number"
+    )
+    table = np.fromiter(rows, dtype=list(kinds))
+    return Columns(*(np.ascontiguousarray(table[name]) for name, _ in kinds))
+
+
+def content_facts(
+    catalogue: Catalogue, columns: Columns, label_map: contracts.LabelMap
+) -> dict[str, Any]:
+    """What the images in use are like."""
+    rows = catalogue.connection.execute(
+        "SELECT split, class_index, COUNT(*) FROM planned WHERE is_live GROUP BY split, class_index"
+    )
+    counts = {(split, index): count for split, index, count in rows}
+    names = label_map.class_names
+    sizes = {
+        name: sum(counts.get((split, index), 0) for split in contracts.SPLITS)
+        for index, name in enumerate(names)
+    }
+    formats = catalogue.connection.execute(
+        "SELECT f.original_format, COUNT(*) FROM planned p JOIN facts f USING (image_id) "
+        "WHERE p.is_live GROUP BY f.original_format ORDER BY f.original_format"
+    )
+    return {
+        "num_images": sum(counts.values()),
+        "class_names": names,
+        "label_map_version": label_map.version,
+        "images_by_split": {
+            split: {name: counts.get((split, index), 0) for index, name in enumerate(names)}
+            for split in contracts.SPLITS
         },
-        num_rejected=len(rejected),
-        rejected_by_reason=dict(sorted(Counter(file.reason for file in rejected).items())),
-        rejected_fraction=round(num_unusable / len(listing.files), 6),
-        max_rejected_fraction=max_rejected_fraction,
-        num_duplicates=sum(len(same.others) for same in identical if same.kept),
-        num_conflicts=sum(same.kept is None for same in identical),
-        num_ignored=len(listing.ignored),
-        ignored=listing.ignored[:_MAX_NAMES],
-        num_groups=len({image.group for image in images}),
-        groups_in_several_splits=count_leaking_groups(images),
-        num_shards=num_shards,
-        warnings=tuple(warnings),
-        seconds=round(seconds, 3),
+        "images_by_format": dict(formats.fetchall()),
+        "num_converted": int(columns.is_converted.sum()),
+        "sizes": {
+            "height": _spread(columns.height),
+            "width": _spread(columns.width),
+            "bytes": _spread(columns.stored_bytes),
+        },
+        "brightness": _spread(columns.brightness),
+        "sharpness": _spread(columns.sharpness),
+        "imbalance": _imbalance(sizes),
+    }
+
+
+def _imbalance(sizes: dict[str, int]) -> dict[str, Any]:
+    present = sorted((count, name) for name, count in sizes.items() if count)
+    (smallest, low), (largest, high) = present[0], present[-1]
+    return {
+        "largest": [high, largest],
+        "smallest": [low, smallest],
+        "ratio": round(largest / smallest, 3),
+    }
+
+
+def _spread(values: np.ndarray) -> dict[str, float]:
+    return {
+        "min": round(float(values.min()), 6),
+        "median": round(float(np.median(values)), 6),
+        "max": round(float(values.max()), 6),
+    }
+
+
+def reject_facts(catalogue: Catalogue, num_files: int) -> dict[str, Any]:
+    """What was set aside, by reason."""
+    rows = catalogue.connection.execute(
+        f"SELECT reason, COUNT(*) FROM ({_REJECTS}) GROUP BY reason ORDER BY reason"
+    )
+    by_reason = dict(rows.fetchall())
+    num_unusable = sum(n for reason, n in by_reason.items() if reason not in SOUND_REASONS)
+    return {
+        "num_rejected": sum(by_reason.values()),
+        "rejected_by_reason": by_reason,
+        "rejected_fraction": round(num_unusable / num_files, 6),
+    }
+
+
+_REJECTS = """
+SELECT name, reason, detail FROM listed JOIN outcomes USING (name) WHERE reason IS NOT NULL
+UNION ALL SELECT name, reason, detail FROM set_aside
+"""
+
+
+def _reject_rows(catalogue: Catalogue) -> Iterator[Row]:
+    for name, reason, detail in catalogue.connection.execute(f"{_REJECTS} ORDER BY name"):
+        yield {"file": shown(name), "reason": reason, "detail": detail}
+
+
+def group_facts(catalogue: Catalogue, planned: Planned) -> dict[str, int]:
+    """Proof that what belongs together is in one split."""
+    count = catalogue.count
+    return {
+        "num_changed_split": planned.num_changed_split,
+        "num_set_aside_for_splits": len(planned.splits.set_aside),
+        "num_groups": count("SELECT COUNT(DISTINCT component) FROM planned WHERE is_live"),
+        "groups_in_several_splits": count(
+            "SELECT COUNT(*) FROM (SELECT component FROM planned GROUP BY component "
+            "HAVING COUNT(DISTINCT split) > 1)"
+        ),
+    }
+
+
+def _outlier_rows(catalogue: Catalogue, columns: Columns) -> Iterator[Row]:
+    for outlier in find_outliers(columns.brightness, columns.sharpness):
+        image_id, name = catalogue.connection.execute(
+            "SELECT image_id, name FROM planned WHERE number = ?",
+            (int(columns.number[outlier.index]),),
+        ).fetchone()
+        yield {"file": shown(name), "image_id": image_id} | {
+            key: getattr(outlier, key) for key in ("kind", "value", "typical")
+        }
+
+
+class _Shown:
+    """Passes rows through and counts them; remembers the images to show."""
+
+    def __init__(self) -> None:
+        self.image_ids: dict[str, None] = {}
+        self.counts: dict[str, int] = {}
+        self.num_images: dict[str, int] = {}
+
+    def watch(self, rows: Iterable[Row]) -> Iterator[Row]:
+        for row in rows:
+            kind = "conflict" if row.get("conflict") else row["kind"]
+            ids = row.get("image_ids", [row["image_id"]])
+            self.counts[row["kind"]] = self.counts.get(row["kind"], 0) + 1
+            self.num_images[row["kind"]] = self.num_images.get(row["kind"], 0) + len(ids)
+            key = f"shown {kind}"
+            self.counts[key] = self.counts.get(key, 0) + 1
+            if self.counts[key] <= _DUPLICATES_SHOWN:
+                self.image_ids.update(dict.fromkeys(ids[:_IMAGES_SHOWN]))
+            yield row
+
+
+def write_details(
+    folder: Path, catalogue: Catalogue, columns: Columns, planned: Planned, config: DataConfig
+) -> dict[str, int]:
+    """Writes rejects.jsonl, duplicates.jsonl, outliers.jsonl and thumbnails; returns counts."""
+    shown_images = _Shown()
+    files.write_jsonl(folder / contracts.REJECTS_FILE, _reject_rows(catalogue))
+    near = shown_images.watch(near_rows(catalogue, planned))
+    identical = shown_images.watch(identical_rows(catalogue))
+    files.write_jsonl(
+        folder / contracts.DUPLICATES_FILE, (row for rows in (identical, near) for row in rows)
+    )
+    num_outliers = files.write_jsonl(
+        folder / contracts.OUTLIERS_FILE, shown_images.watch(_outlier_rows(catalogue, columns))
+    )
+    thumbnails = folder / contracts.THUMBNAILS_FOLDER
+    write_thumbnails(_files_of(catalogue, list(shown_images.image_ids), config), thumbnails)
+    return {
+        "num_outliers": num_outliers,
+        "num_near_duplicates": shown_images.num_images.get("near", 0),
+        "num_near_duplicate_groups": shown_images.counts.get("near", 0),
+        "num_duplicates": _num_duplicates(catalogue),
+        "num_conflicts": catalogue.count(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM accepted GROUP BY image_id "
+            "HAVING COUNT(DISTINCT class_name) > 1)"
+        ),
+    }
+
+
+def _num_duplicates(catalogue: Catalogue) -> int:
+    return catalogue.count(
+        "SELECT (SELECT COUNT(*) FROM accepted a JOIN usable u USING (image_id)) "
+        "- (SELECT COUNT(*) FROM usable)"
     )
 
 
-def _reject_row(file: RejectedFile) -> dict[str, Any]:
-    return {"file": display_name(file.path), "reason": file.reason, "detail": file.detail}
-
-
-def _identical_row(same: Identical) -> dict[str, Any]:
-    return {
-        "image_id": same.others[0].image_id,
-        "kept": display_name(same.kept.path) if same.kept else None,
-        "duplicates": [display_name(file.path) for file in same.others],
-        "conflict": same.kept is None,
-    }
-
-
-def _write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    files.write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def write_report(
-    folder: Path,
-    summary: IngestSummary,
-    rejected: Iterable[RejectedFile],
-    identical: Iterable[Identical],
-) -> None:
-    """Writes rejects.jsonl, duplicates.jsonl and, last, summary.json."""
-    _write_jsonl(folder / contracts.REJECTS_FILE, map(_reject_row, rejected))
-    _write_jsonl(folder / contracts.DUPLICATES_FILE, map(_identical_row, identical))
-    files.write_json(folder / contracts.SUMMARY_FILE, dataclasses.asdict(summary))
+def _files_of(
+    catalogue: Catalogue, image_ids: Sequence[str], config: DataConfig
+) -> Iterator[tuple[str, bytes]]:
+    for image_id in image_ids:
+        row = catalogue.connection.execute(
+            "SELECT l.* FROM accepted a JOIN listed l USING (name) WHERE a.image_id = ? LIMIT 1",
+            (image_id,),
+        ).fetchone()
+        data = storage.read_item(item_of(row), config.max_file_bytes)
+        if not isinstance(data, Rejection):
+            yield image_id, data

@@ -1,7 +1,7 @@
 """Work files of one ingest: rows of JSON that tell a worker what to do, and what came of it.
 
-They live below the examples folder until ingest ends. A file under its final name is complete.
-Not fsynced: after a power cut the whole ingest starts anew.
+They live in the state folder until ingest ends. A file under its final name is complete. Not
+fsynced: what a power cut destroys is done again.
 """
 
 from __future__ import annotations
@@ -47,3 +47,15 @@ def write_tasks(folder: Path, name: str, tasks: Iterable[Iterable[Row]]) -> list
         write_rows(path, rows)
         paths.append(str(path))
     return paths
+
+
+def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """Cuts rows into lists of `size`; the last may be shorter."""
+    batch: list[Row] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

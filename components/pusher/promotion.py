@@ -70,6 +70,13 @@ def promote(
     return result
 
 
+def label_map_facts(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """What the model.json in `folder` says about the label map; empty for older models."""
+    facts = _read(folder, contracts.MODEL_FACTS_FILE)
+    keys = (contracts.LABEL_MAP_VERSION, contracts.LABEL_MAP_DIGEST)
+    return {key: facts[key] for key in keys if key in facts}
+
+
 def _check_not_rolled_back(digest: str, base_path: str) -> None:
     left = ledger.rolled_back_by(digest, ledger.history(base_path))
     if left is None:
@@ -88,6 +95,7 @@ def _facts(inputs: PromotionInputs, decision: dict[str, Any]) -> dict[str, Any]:
     metrics = _read(inputs.evaluation, contracts.EVALUATION_METRICS_FILE)
     return {
         "net": model.get("net"),
+        **label_map_facts(inputs.model),
         "verdict": decision.get("verdict"),
         "reasons": decision.get("reasons", []),
         "metrics": {key: metrics[key] for key in METRICS if key in metrics},
@@ -95,7 +103,7 @@ def _facts(inputs: PromotionInputs, decision: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _read(folder: str, name: str) -> dict[str, Any]:
+def _read(folder: str | os.PathLike[str], name: str) -> dict[str, Any]:
     path = Path(folder) / name
     value: dict[str, Any] = files.read_json(path) if path.is_file() else {}
     return value

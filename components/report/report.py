@@ -9,14 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from slimworks.components import contracts, files
-from slimworks.components.report import classes, curves, data, mistakes, verdict, wording
+from slimworks.components.report import classes, curves, data, mistakes, verdict
+from slimworks.components.report.rendering import render
 
 _LOGGER = logging.getLogger(__name__)
-
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +25,7 @@ class ReportInputs:
         name: Pipeline name.
         title: Title of the page.
         ingest_report_dir: IngestReport artifact: summary, rejects, duplicates.
+        drift_path: The validation's drift.json.
         label_map_dir: LabelMap artifact.
         model_dir: Model artifact: metrics.jsonl, model.json.
         evaluation_dir: Evaluation artifact: metrics.json, predictions.
@@ -46,6 +44,7 @@ class ReportInputs:
     name: str
     title: str
     ingest_report_dir: str | None = None
+    drift_path: str | None = None
     label_map_dir: str | None = None
     model_dir: str | None = None
     evaluation_dir: str | None = None
@@ -68,34 +67,23 @@ def write_report(output_path: str | os.PathLike[str], inputs: ReportInputs) -> N
 
 def render_report(inputs: ReportInputs) -> str:
     """The page as text: styles, scripts and images are inside, nothing is loaded."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES, encoding="utf-8"),
-        # Class and file names are the user's: each is text, never markup.
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(wording.FILTERS)
-    return environment.get_template("report.html.j2").render(**_views(inputs))
+    return render("report.html.j2", _views(inputs))
 
 
 def _views(inputs: ReportInputs) -> dict[str, Any]:
     """What the template shows; a view is None where its facts are missing."""
     decision = _read_json(inputs.decision_path)
     metrics = _read_json(_file(inputs.evaluation_dir, contracts.EVALUATION_METRICS_FILE))
+    drift = _read_json(inputs.drift_path)
     ingest = inputs.ingest_report_dir
     return {
         "inputs": inputs,
-        "headline": verdict.headline(decision, inputs.pushed, inputs.error),
+        "title": inputs.title,
+        "headline": verdict.headline(decision, inputs.pushed, inputs.error, drift),
         "tiles": verdict.tiles(metrics, decision),
         "bounds": verdict.bound_rows(decision),
         "replay": verdict.replay_rows(_read_json(inputs.replay_path)),
-        "data": data.data_view(
-            _read_json(_file(ingest, contracts.SUMMARY_FILE)),
-            _read_jsonl(_file(ingest, contracts.REJECTS_FILE)),
-            _read_jsonl(_file(ingest, contracts.DUPLICATES_FILE)),
-        ),
+        "data": data.data_view(Path(ingest) if ingest else None, drift),
         "class_names": _class_names(inputs.label_map_dir, metrics),
         "charts": curves.charts(
             _read_jsonl(_file(inputs.model_dir, contracts.METRICS_FILE)), _model(inputs)

@@ -77,12 +77,15 @@ def headline(
     decision: Mapping[str, Any] | None,
     pushed: Mapping[str, Any] | None,
     error: Mapping[str, Any] | None,
+    drift: Mapping[str, Any] | None = None,
 ) -> Headline:
     """The outcome in one line, then its reasons."""
     reasons = decision["reasons"] if decision else []
     if error is not None:
         cause, fix = str(error["cause"]), str(error.get("fix", ""))
         return Headline(BAD, "stopped", "The run stopped with an error", [cause], fix)
+    if decision is None and drift is not None and not drift["retrain"]:
+        return Headline(NEUTRAL, "nothing to do", "Nothing was trained", drift["reasons"])
     if decision is None:
         sentences = ["The run did not get as far as the gate."]
         return Headline(NEUTRAL, "no verdict", "Nothing was decided", sentences)

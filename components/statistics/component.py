@@ -6,16 +6,26 @@ from tfx.dsl.components.base import base_beam_component, base_component, executo
 from tfx.types import channel, component_spec, standard_artifacts
 
 from slimworks import __version__
-from slimworks.components.artifacts import LabelMap
+from slimworks.components.artifacts import IngestReport, LabelMap
 from slimworks.components.statistics import executor
+from slimworks.components.statistics.config import DriftConfig
+from slimworks.components.statistics.driver import StatisticsDriver
 
 
 class StatisticsSpec(component_spec.ComponentSpec):
     """Parameters, inputs and outputs of Statistics."""
 
-    PARAMETERS = {"code_version": component_spec.ExecutionParameter(type=str)}  # noqa: RUF012
+    PARAMETERS = {  # noqa: RUF012
+        "code_version": component_spec.ExecutionParameter(type=str),
+        "has_triggers": component_spec.ExecutionParameter(type=int),
+        # Set by the driver at launch.
+        "span": component_spec.ExecutionParameter(type=int, optional=True),
+        "previous_span": component_spec.ExecutionParameter(type=int, optional=True),
+        "trained_span": component_spec.ExecutionParameter(type=int, optional=True),
+    }
     INPUTS = {  # noqa: RUF012
-        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "ingest_report": component_spec.ChannelParameter(type=IngestReport),
     }
     OUTPUTS = {  # noqa: RUF012
         "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics)
@@ -27,10 +37,25 @@ class Statistics(base_beam_component.BaseBeamComponent):
 
     SPEC_CLASS = StatisticsSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.StatisticsExecutor)
+    DRIVER_CLASS = StatisticsDriver  # type: ignore[assignment]  # TFX annotates neither interface
 
-    def __init__(self, examples: channel.BaseChannel) -> None:
-        statistics = channel.Channel(type=standard_artifacts.ExampleStatistics)
-        spec = StatisticsSpec(code_version=__version__, examples=examples, statistics=statistics)
+    def __init__(
+        self, examples: channel.BaseChannel, ingest_report: channel.BaseChannel, has_triggers: bool
+    ) -> None:
+        """Makes the node.
+
+        Args:
+            examples: Ingested examples.
+            ingest_report: Says which span is the newest.
+            has_triggers: Training waits for drift or new images, counted from the last model.
+        """
+        spec = StatisticsSpec(
+            code_version=__version__,
+            has_triggers=int(has_triggers),
+            examples=examples,
+            ingest_report=ingest_report,
+            statistics=channel.Channel(type=standard_artifacts.ExampleStatistics),
+        )
         super().__init__(spec=spec)
 
 
@@ -66,7 +91,10 @@ class SchemaInference(base_component.BaseComponent):
 class ValidationSpec(component_spec.ComponentSpec):
     """Parameters, inputs and outputs of Validation."""
 
-    PARAMETERS = {"code_version": component_spec.ExecutionParameter(type=str)}  # noqa: RUF012
+    PARAMETERS = {  # noqa: RUF012
+        "config": component_spec.ExecutionParameter(type=str),
+        "code_version": component_spec.ExecutionParameter(type=str),
+    }
     INPUTS = {  # noqa: RUF012
         "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
         "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
@@ -77,14 +105,23 @@ class ValidationSpec(component_spec.ComponentSpec):
 
 
 class Validation(base_component.BaseComponent):
-    """Holds statistics against the schema; stops the run on anomalies. Output: `anomalies`."""
+    """Holds statistics against the schema, and the newest span against the one before.
+
+    Anomalies and too much drift stop the run. Output: `anomalies`, whose custom property `retrain`
+    is 0 where training waits for more.
+    """
 
     SPEC_CLASS = ValidationSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.ValidationExecutor)
 
-    def __init__(self, statistics: channel.BaseChannel, schema: channel.BaseChannel) -> None:
-        anomalies = channel.Channel(type=standard_artifacts.ExampleAnomalies)
+    def __init__(
+        self, statistics: channel.BaseChannel, schema: channel.BaseChannel, config: DriftConfig
+    ) -> None:
         spec = ValidationSpec(
-            code_version=__version__, statistics=statistics, schema=schema, anomalies=anomalies
+            code_version=__version__,
+            config=config.canonical_json(),
+            statistics=statistics,
+            schema=schema,
+            anomalies=channel.Channel(type=standard_artifacts.ExampleAnomalies),
         )
         super().__init__(spec=spec)

@@ -9,6 +9,11 @@ from tfx.types import artifact, artifact_utils
 
 from slimworks.components import contracts
 from slimworks.components.contracts import LabelMap
+from slimworks.components.statistics.config import DriftConfig
+from slimworks.components.statistics.lineage import SPAN
+from slimworks.components.statistics.spans import Spans
+
+RETRAIN = "retrain"  # custom property of the anomalies: 0 where no trigger is reached
 
 Artifacts = dict[str, list[artifact.Artifact]]
 
@@ -24,23 +29,30 @@ def _set_splits(artifacts: Artifacts, key: str, splits: list[str]) -> None:
 
 
 class StatisticsExecutor(base_executor.BaseExecutor):
-    """Computes the statistics of each split."""
+    """Computes the statistics of each split and group of spans."""
 
     def Do(  # noqa: N802
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
-        """Writes one FeatureStats.pb a split."""
+        """Writes one FeatureStats.pb a split and one a group of spans."""
         from slimworks.components.statistics.statistics import compute_statistics
 
-        del exec_properties
+        spans = Spans(
+            exec_properties["span"],
+            exec_properties["previous_span"] or None,
+            exec_properties["trained_span"] or None,
+        )
         splits = _splits(input_dict, "examples")
         compute_statistics(
             artifact_utils.get_single_uri(input_dict["examples"]),
             artifact_utils.get_single_uri(output_dict["statistics"]),
             splits,
             getattr(self._context, "beam_pipeline_args", None) or (),
+            spans,
         )
         _set_splits(output_dict, "statistics", splits)
+        statistics = artifact_utils.get_single_instance(output_dict["statistics"])
+        statistics.set_int_custom_property(SPAN, spans.span)
 
 
 class SchemaInferenceExecutor(base_executor.BaseExecutor):
@@ -61,24 +73,26 @@ class SchemaInferenceExecutor(base_executor.BaseExecutor):
 
 
 class ValidationExecutor(base_executor.BaseExecutor):
-    """Validates the statistics of each split."""
+    """Validates the statistics of each split, and looks for drift."""
 
     def Do(  # noqa: N802
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
-        """Writes one SchemaDiff.pb a split.
+        """Writes one SchemaDiff.pb a split, and drift.json.
 
         Raises:
-            DataError: A split does not fit the schema.
+            DataError: A split does not fit the schema, or the newest span drifted too far.
         """
+        from slimworks.components.statistics.triggers import write_drift
         from slimworks.components.statistics.validation import validate_statistics
 
-        del exec_properties
         splits = _splits(input_dict, "statistics")
         _set_splits(output_dict, "anomalies", splits)
+        statistics = artifact_utils.get_single_uri(input_dict["statistics"])
+        anomalies = artifact_utils.get_single_instance(output_dict["anomalies"])
         validate_statistics(
-            artifact_utils.get_single_uri(input_dict["statistics"]),
-            artifact_utils.get_single_uri(input_dict["schema"]),
-            artifact_utils.get_single_uri(output_dict["anomalies"]),
-            splits,
+            statistics, artifact_utils.get_single_uri(input_dict["schema"]), anomalies.uri, splits
         )
+        config = DriftConfig.model_validate_json(exec_properties["config"])
+        drift = write_drift(statistics, anomalies.uri, config)
+        anomalies.set_int_custom_property(RETRAIN, int(drift.retrain))

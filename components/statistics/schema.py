@@ -59,11 +59,14 @@ def _set_domain(feature: schema_pb2.Feature, label_map: LabelMap) -> None:
         feature.int_domain.is_categorical = True
     elif feature.name == contracts.IMAGE_CHANNELS:
         feature.int_domain.min, feature.int_domain.max = 1, MAX_CHANNELS
-    elif feature.name in (contracts.IMAGE_HEIGHT, contracts.IMAGE_WIDTH):
+        feature.int_domain.is_categorical = True
+    elif feature.name in (contracts.IMAGE_HEIGHT, contracts.IMAGE_WIDTH, contracts.IMAGE_SPAN):
         feature.int_domain.min = 1
     else:
-        feature.float_domain.min, feature.float_domain.max = 0.0, 1.0
+        feature.float_domain.min = 0.0
         feature.float_domain.disallow_nan = True
+        if feature.name == contracts.IMAGE_BRIGHTNESS:
+            feature.float_domain.max = 1.0
 
 
 def infer_schema(statistics_dir: str, label_map: LabelMap, output_dir: str) -> schema_pb2.Schema:

@@ -1,4 +1,4 @@
-"""TFDV statistics of the metadata features, one file a split.
+"""TFDV statistics of the metadata features, one file a split and one a group of spans.
 
 TFDV's own readers and its GenerateStatistics transform cost 2.8 s for three splits of 800 examples,
 nearly all of it for building and translating their many Beam steps. Its generators do the work;
@@ -23,14 +23,13 @@ from tensorflow_data_validation.statistics import stats_impl
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tfx_bsl.coders import example_coder
 
-from slimworks.components import contracts, files
+from slimworks.components import beam_options, contracts, files
 from slimworks.components.errors import DataError
-from slimworks.components.examples import tfrecord
+from slimworks.components.examples import encoding, tfrecord
+from slimworks.components.statistics.spans import Spans, span_folder
 
 _LOGGER = logging.getLogger(__name__)
 
-# Beam's own default (DirectRunner) first tries to download and start the Prism binary.
-_DEFAULT_RUNNER = "--runner=FnApiRunner"
 # A batch is bounded by bytes too: the serialized examples still hold the images.
 _BATCH_EXAMPLES = 1_024
 _BATCH_BYTES = 16 * 2**20
@@ -45,6 +44,8 @@ FEATURE_TYPES = {
     contracts.IMAGE_COLORSPACE: schema_pb2.BYTES,
     contracts.IMAGE_CHANNELS: schema_pb2.INT,
     contracts.IMAGE_BRIGHTNESS: schema_pb2.FLOAT,
+    contracts.IMAGE_SHARPNESS: schema_pb2.FLOAT,
+    contracts.IMAGE_SPAN: schema_pb2.INT,
 }
 
 
@@ -52,7 +53,10 @@ def metadata_schema() -> schema_pb2.Schema:
     """Types of the metadata features. A decoder with it skips all others, the bytes among them."""
     schema = schema_pb2.Schema()
     for name in contracts.METADATA_FEATURES:
-        schema.feature.add(name=name, type=FEATURE_TYPES[name])
+        feature = schema.feature.add(name=name, type=FEATURE_TYPES[name])
+        if name == contracts.IMAGE_CHANNELS:
+            # Counted value by value: a histogram of four numbers says less.
+            feature.int_domain.is_categorical = True
     return schema
 
 
@@ -107,10 +111,23 @@ class _CombineStatistics(beam.CombineFn):
         return stats_impl.extract_statistics_output(accumulator, self._generators)
 
 
-def _decode_shard(split_and_shard: tuple[str, str]) -> Iterator[tuple[str, pa.RecordBatch]]:
+def _decode_shard(
+    split_and_shard: tuple[str, str], spans: Spans | None
+) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Yields (folder, batch): the split's, and of each group of spans the rows of its images."""
     split, shard = split_and_shard
     for batch in decode_metadata(shard):
-        yield split, batch
+        yield contracts.split_folder("", split).name, batch
+        if spans is not None:
+            yield from _by_group(batch, spans)
+
+
+def _by_group(batch: pa.RecordBatch, spans: Spans) -> Iterator[tuple[str, pa.RecordBatch]]:
+    column = batch.column(batch.schema.get_field_index(contracts.IMAGE_SPAN)).to_pylist()
+    groups = [set(spans.groups_of(row[0])) if row else set() for row in column]
+    for group in sorted(set().union(*groups)):
+        rows = batch.filter(pa.array([group in found for found in groups]))
+        yield span_folder("", group).name, rows
 
 
 def statistics_path(statistics_dir: str | os.PathLike[str], split: str) -> Path:
@@ -122,8 +139,19 @@ def read_statistics(
     statistics_dir: str | os.PathLike[str], split: str
 ) -> statistics_pb2.DatasetFeatureStatisticsList:
     """Statistics of one split."""
-    content = statistics_path(statistics_dir, split).read_bytes()
-    return statistics_pb2.DatasetFeatureStatisticsList.FromString(content)
+    return _read(statistics_path(statistics_dir, split))
+
+
+def read_span_statistics(
+    statistics_dir: str | os.PathLike[str], group: str
+) -> statistics_pb2.DatasetFeatureStatisticsList | None:
+    """Statistics of one group of spans; None where it has no image."""
+    path = span_folder(statistics_dir, group) / contracts.STATISTICS_FILE
+    return _read(path) if path.exists() else None
+
+
+def _read(path: Path) -> statistics_pb2.DatasetFeatureStatisticsList:
+    return statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
 
 
 def compute_statistics(
@@ -131,46 +159,69 @@ def compute_statistics(
     output_dir: str,
     splits: Sequence[str] = contracts.SPLITS,
     beam_pipeline_args: Sequence[str] = (),
+    spans: Spans | None = None,
 ) -> None:
     """Writes `Split-<split>/FeatureStats.pb` for each split, of metadata features only.
 
+    With `spans`, the same pass also writes `Span-<group>/FeatureStats.pb` for each group of spans
+    that has an image, and spans.json.
+
     Raises:
-        DataError: A split has no shard or no example, or a shard is damaged.
+        DataError: A split has no shard or no example, a shard is damaged, or the examples are
+            older than this SlimWorks.
     """
     start = time.monotonic()
     shards = [
         (split, shard) for split in splits for shard in contracts.split_files(examples_dir, split)
     ]
     _LOGGER.info("statistics: %d shards of %s", len(shards), ", ".join(splits))
-    _run(shards, output_dir, beam_pipeline_args)
+    _require_features(shards)
+    _run(shards, output_dir, spans, beam_pipeline_args)
     for split in splits:
         if not statistics_path(output_dir, split).exists():
             raise DataError(
                 f"The {split} split of {examples_dir} holds no example.",
                 "Write the examples again: slimworks run --no-cache=ingest",
             )
+    if spans is not None:
+        spans.write(output_dir)
     _LOGGER.info("statistics: %.1f s; %s", time.monotonic() - start, output_dir)
 
 
+def _require_features(shards: Sequence[tuple[str, str]]) -> None:
+    """Looks at the first example: one of an older SlimWorks lacks features."""
+    for _, shard in shards:
+        for record in tfrecord.iterate_records(shard):
+            missing = set(contracts.METADATA_FEATURES) - set(encoding.decode_example(record))
+            if missing:
+                raise DataError(
+                    f"The examples in {shard} have no {min(missing)}: another version of "
+                    "SlimWorks wrote them.",
+                    "Write the examples again: slimworks run --no-cache=ingest",
+                )
+            return
+
+
 def _run(
-    shards: Sequence[tuple[str, str]], output_dir: str, beam_pipeline_args: Sequence[str]
+    shards: Sequence[tuple[str, str]],
+    output_dir: str,
+    spans: Spans | None,
+    beam_pipeline_args: Sequence[str],
 ) -> None:
-    arguments = list(beam_pipeline_args)
-    if not any(argument.startswith("--runner") for argument in arguments):
-        arguments.append(_DEFAULT_RUNNER)
+    arguments = beam_options.with_default_runner(beam_pipeline_args)
     with beam.Pipeline(options=PipelineOptions(arguments)) as pipeline:
         _ = (
             pipeline
             | "Shards" >> beam.Create(shards)
             | "Spread" >> beam.Reshuffle()
-            | "DecodeMetadata" >> beam.FlatMap(_decode_shard)
+            | "DecodeMetadata" >> beam.FlatMap(_decode_shard, spans)
             | "ComputeStatistics" >> beam.CombinePerKey(_CombineStatistics())
             | "WriteStatistics" >> beam.MapTuple(functools.partial(_write, output_dir))
         )
 
 
 def _write(
-    output_dir: str, split: str, statistics: statistics_pb2.DatasetFeatureStatisticsList
+    output_dir: str, folder: str, statistics: statistics_pb2.DatasetFeatureStatisticsList
 ) -> None:
     content = statistics.SerializeToString(deterministic=True)
-    files.write_bytes(statistics_path(output_dir, split), content)
+    files.write_bytes(Path(output_dir) / folder / contracts.STATISTICS_FILE, content)

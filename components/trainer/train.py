@@ -224,6 +224,8 @@ def _facts(
         "num_channels": examples.num_channels,
         "preprocessing": examples.preprocessing.family,
         "class_names": list(labels.class_names),
+        contracts.LABEL_MAP_VERSION: labels.version,
+        contracts.LABEL_MAP_DIGEST: labels.digest,
         "num_train_images": plan.num_train,
         "num_steps": plan.num_steps,
         "batch_size": plan.batch_size,

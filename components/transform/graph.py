@@ -14,18 +14,14 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 from tfx_bsl.tfxio import tf_example_record
 
-from slimworks.components import files
+from slimworks.components import beam_options, files
 from slimworks.components.transform import preprocessing_fn
 from slimworks.components.transform.config import SETTINGS_FILE, TransformSettings
-
-# Beam's "DirectRunner" first tries to download its Prism runner from GitHub: slow or surprising,
-# and a failure where there is no network.
-_DEFAULT_RUNNER = "--runner=FnApiRunner"
 
 
 def pipeline_options(beam_pipeline_args: Sequence[str]) -> PipelineOptions:
     """Beam options with the local in-process runner as default."""
-    return PipelineOptions([_DEFAULT_RUNNER, *beam_pipeline_args])
+    return PipelineOptions(beam_options.with_default_runner(beam_pipeline_args))
 
 
 def build_graph(

@@ -95,6 +95,8 @@ def show_verb(run_id: str | None, root: str, as_json: bool, debug: bool) -> int:
         lines += [f"Error: {record['error']['cause']}", f"Fix:   {record['error']['fix']}"]
     lines += [f"  {reason}" for reason in record.get("reasons", [])]
     lines += [f"  {key}: {value}" for key, value in record.get("metrics", {}).items()]
+    if record.get("label_map_version") is not None:
+        lines.append(f"label map: version {record['label_map_version']}")
     if record.get("pushed_to"):
         lines.append(f"pushed to {record['pushed_to']}")
     lines += [f"folder: {folder}"]

@@ -87,6 +87,8 @@ def outcome_lines(outcome: Any) -> list[str]:
     lines: list[str] = []
     if outcome.error is not None:
         lines += error_lines(outcome.error)
+    if outcome.verdict is None:
+        lines += outcome.reasons  # nothing to do
     if outcome.gate_table:
         lines += ["", *outcome.gate_table.splitlines(), ""]
     if outcome.metrics.get("accuracy") is not None:
@@ -122,29 +124,28 @@ def outcome_lines(outcome: Any) -> list[str]:
     "  slimworks init --data photos/\n  slimworks init work/ --data photos/\n",
 )
 @click.argument("directory", default=".", metavar="[DIR]")
-@click.option("--data", required=True, metavar="PATH", help="Folder of photos.")
+@click.option("--data", required=True, metavar="PATH", help="Labelled images.")
 @click.option("--force", is_flag=True, help="Replace an existing pipeline.yaml.")
 def init_verb(directory: str, data: str, force: bool, as_json: bool, debug: bool) -> int:
     """Write a commented pipeline.yaml for a folder of photos; touch nothing else."""
-    from slimworks.components.ingest.source import list_source
+    from slimworks.components.ingest.config import DataConfig
+    from slimworks.components.ingest.ingest import check_source
     from slimworks.pipeline.starter import starter_yaml
 
-    listing = list_source(data)
+    source = check_source(data, DataConfig())
     path = Path(directory) / "pipeline.yaml"
     if path.exists() and not force:
         raise ConfigError(f"{path} exists.", "Give another folder, or replace it with --force.")
     try:
-        files.write_text(path, starter_yaml(str(Path(data).resolve())))
+        files.write_text(path, starter_yaml(source.location))
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written: {error.strerror}.", "Give a folder that you may write to."
         ) from None
-    found = {"config": str(path), "num_files": len(listing.files), "classes": listing.class_names}
     emit(
-        found,
+        {"config": str(path), "source": source.location, "format": source.format},
         as_json,
-        f"{len(listing.files)} files in {len(listing.class_names)} classes: "
-        f"{', '.join(listing.class_names[:8])}{' ...' if len(listing.class_names) > 8 else ''}\n"
+        f"{source.location}: {source.format}\n"
         f"wrote {path}\nnext: slimworks run --config {shlex.quote(str(path))}",
     )
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from slimworks.components import contracts, files
 from slimworks.components.errors import ConfigError, DataError
 from slimworks.pipeline import tfx_import
 from slimworks.pipeline.cli import emit, verb
+from slimworks.pipeline.progress_bar import TerminalHandler
 
 _set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Setting; repeatable."
@@ -25,7 +27,8 @@ def log_to_stderr() -> None:
     """Sends our lines of progress to stderr, and of other programs only errors."""
     tfx_import.prepare()
     # force: Beam and absl put handlers of their own in place when they are imported.
-    logging.basicConfig(level=logging.ERROR, format="%(message)s", force=True)
+    terminal = TerminalHandler(sys.stderr)
+    logging.basicConfig(level=logging.ERROR, format="%(message)s", handlers=[terminal], force=True)
     logging.getLogger("slimworks").setLevel(logging.INFO)
 
 
@@ -51,29 +54,44 @@ def existing(folder: str, file_name: str, made_by: str) -> Path:
     return path
 
 
-@verb("ingest", "  slimworks ingest --data photos/ --output examples/\n")
-@click.option("--data", required=True, metavar="DIR", help="Folder of photos.")
-@_output_option
+@verb(
+    "ingest",
+    "  slimworks ingest --data photos/ --output examples/\n"
+    "  slimworks ingest --data photos.zip --output examples/ --set data.num_shards=8\n"
+    "  slimworks ingest --data s3://bucket/labels.csv --output examples/\n",
+)
+@click.option("--data", required=True, metavar="PATH", help="Labelled images: see docs/data.md.")
+@click.option(
+    "--output",
+    required=True,
+    metavar="DIR",
+    help="New folder, or one that `slimworks ingest` wrote: it is brought up to date.",
+)
 @_set_option
 def ingest_verb(
     data: str, output: str, overrides: tuple[str, ...], as_json: bool, debug: bool
 ) -> int:
-    """Check photos, set bad ones aside, write split TFRecords with TF-Slim's keys."""
+    """Check images, set bad ones aside, write split TFRecords with TF-Slim's keys."""
+    from slimworks.components.ingest.catalogue import CATALOGUE_FILE
     from slimworks.components.ingest.ingest import IngestOutputs, ingest
+    from slimworks.components.report.data_page import write_data_report
     from slimworks.pipeline.config import load_config
 
     config = load_config(None, overrides, data)
-    target = new_output(output)
+    target = Path(output).resolve()
+    if not (target / "state" / CATALOGUE_FILE).is_file():
+        target = new_output(output)
     log_to_stderr()
-    with files.new_folder(target) as folder:
-        outputs = IngestOutputs(
-            examples=str(folder / "examples"),
-            label_map=str(folder / "label_map"),
-            report=str(folder / "report"),
-        )
-        ingest(data, outputs, config.data, contracts.LabelMap())
-    summary = files.read_json(target / "report" / contracts.SUMMARY_FILE)
-    emit(summary, as_json, f"{summary['num_images']} images in {target}")
+    outputs = IngestOutputs(*(str(target / name) for name in ("examples", "label_map", "report")))
+    ingest(data, outputs, config.data, str(target / "state"), config.data.beam_pipeline_args)
+    report = target / "report"
+    write_data_report(report, report / "report.html", f"Data of {target.name}")
+    summary = files.read_json(report / contracts.SUMMARY_FILE)
+    emit(
+        summary,
+        as_json,
+        f"{summary['num_images']} images in {target}\nreport: {report / 'report.html'}",
+    )
     return 0
 
 
@@ -187,6 +205,7 @@ def evaluate_verb(
 @click.option("--keep", default=5, show_default=True, help="Versions to keep.")
 def push_verb(model: str, base_path: str, keep: int, as_json: bool, debug: bool) -> int:
     """Publish a model as the next version, without a gate: the ledger says so."""
+    from slimworks.components.pusher.promotion import label_map_facts
     from slimworks.components.pusher.publish import publish
 
     folder = Path(model)
@@ -197,6 +216,7 @@ def push_verb(model: str, base_path: str, keep: int, as_json: bool, debug: bool)
             f"{model} holds no saved_model.pb.", "Give the output of `slimworks train` or `export`."
         )
     facts: dict[str, Any] = {"verdict": None, "reason": "pushed by hand: slimworks push"}
+    facts |= label_map_facts(folder / contracts.EXTRA_ASSETS_FOLDER)
     published = publish(str(folder), base_path, facts=facts, keep_versions=keep)
     value = {"version": published.version, "pushed_to": str(published.path)}
     done = "live already as" if published.already_live else "pushed as"

@@ -21,10 +21,10 @@ def test_split_without_a_shard(tmp_path: Path) -> None:
 
 def test_label_map_of_a_newer_slimworks(tmp_path: Path) -> None:
     path = tmp_path / contracts.LABEL_MAP_FILE
-    files.write_json(path, {"format": 2, "class_names": ["cats", "dogs"]})
+    files.write_json(path, {"format": 3, "class_names": ["cats", "dogs"]})
     with pytest.raises(DataError) as caught:
         contracts.LabelMap.read(tmp_path)
-    assert caught.value.cause == f"{path} has format 2, this SlimWorks reads 1."
+    assert caught.value.cause == f"{path} has format 3, this SlimWorks reads 2."
     assert caught.value.fix == "Upgrade SlimWorks, or use another --root."
 
 

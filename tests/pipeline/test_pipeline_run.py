@@ -111,9 +111,11 @@ def test_show_runs_history_and_why_tell_the_story(root: Path) -> None:
     run_id = min((root / "runs/tiny/runs").iterdir()).name
     assert run_id in ask("runs")
     assert "trainer    ran" in ask("show", run_id)
+    assert "label map: version 1\n" in ask("show", run_id)
     assert ask("report", run_id).strip().endswith(f"{run_id}/report.html")
     assert "pushed" in ask("history")
     assert run_id in ask("why", "1")
+    assert "  label_map_version: 1\n" in ask("why", "1")
 
 
 def test_deleted_version_is_pushed_again(root: Path, tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ def record(index, class_index, encoded, class_names=CLASS_NAMES):
         image_id=f"{index:064x}",
         group=f"slide-{index % 7}",
         brightness=0.5,
+        sharpness=0.1,
+        span=1,
     )
 
 

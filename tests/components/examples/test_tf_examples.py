@@ -24,6 +24,8 @@ RECORD = ImageRecord(
     image_id="ab" * 32,
     group="slide 7",
     brightness=0.25,
+    sharpness=0.1,
+    span=1,
     slices={"camera": "north"},
 )
 
@@ -61,6 +63,8 @@ def test_decoding_gives_back_every_value() -> None:
     features = decode_example(encode_example(RECORD))
     assert features[contracts.IMAGE_FILENAME] == "Müller/猫 1.jpg".encode()
     assert features[contracts.IMAGE_HEIGHT] == 480
+    assert features[contracts.IMAGE_SPAN] == 1
+    assert features[contracts.IMAGE_SHARPNESS] == pytest.approx(0.1)
     assert set(contracts.METADATA_FEATURES) < set(features)
 
 

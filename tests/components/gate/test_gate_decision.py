@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 from gate_samples import CLASS_NAMES, answers, metrics_of, pair, right, truth
 
+from slimworks.components.contracts import LabelMap
 from slimworks.components.gate.bounds import Bound
 from slimworks.components.gate.config import GateConfig
 from slimworks.components.gate.decision import combine, decide
 
 
 def judged(candidate, baseline=None, class_names=CLASS_NAMES, metrics=None, **config):
+    label_map = LabelMap(tuple(class_names))
     metrics = metrics_of(candidate) if metrics is None else metrics
-    return decide(metrics, candidate, baseline, class_names, GateConfig(**config))
+    return decide(metrics, candidate, baseline, label_map, GateConfig(**config))
 
 
 def bound_of(decision, name):

@@ -1,13 +1,12 @@
 """Small real photos, made from seeded noise, in class folders."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from slimworks.components.contracts import LabelMap
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.ingest import IngestOutputs, IngestSummary, ingest
 
@@ -26,7 +25,9 @@ def outputs_in(folder: Path) -> IngestOutputs:
 
 
 def run_ingest(
-    source: Path, output: Path, label_map: LabelMap | None = None, **settings: object
+    source: Path, output: Path, beam_pipeline_args: Sequence[str] = (), **settings: object
 ) -> IngestSummary:
+    """Ingests into `output`, whose `state` folder remembers earlier calls."""
     config = DataConfig(**settings)
-    return ingest(str(source), outputs_in(output), config, label_map or LabelMap())
+    state = str(output / "state")
+    return ingest(str(source), outputs_in(output), config, state, beam_pipeline_args)

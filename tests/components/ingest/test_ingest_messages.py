@@ -2,112 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from photo_folders import MakePhotos, outputs_in, photo_bytes, run_ingest
+from photo_folders import MakePhotos, photo_bytes, run_ingest
 
-from slimworks.components.contracts import LabelMap
 from slimworks.components.errors import ConfigError, DataError
 from slimworks.components.ingest import ingest as ingest_module
+from slimworks.components.ingest.catalogue import open_catalogue
 from slimworks.components.ingest.config import DataConfig
+from slimworks.components.ingest.evidence import require_class_sizes
 from slimworks.components.ingest.ingest import IngestOutputs, ingest
-from slimworks.components.ingest.source import list_source, require_class_sizes
-
-GIVE_CLASS_FOLDERS = "Give the folder that holds one folder per class: --data DIR"
-
-
-def arrange(source: Path) -> str:
-    return f"Put the images of each class into a folder of their own, such as {source}/cats/1.jpg."
-
-
-def refused(source: Path, **options: Any) -> tuple[str, str]:
-    """Cause and fix of the DataError that listing the source raises."""
-    with pytest.raises(DataError) as caught:
-        list_source(str(source), **options)
-    return caught.value.cause, caught.value.fix
-
-
-def test_source_that_is_no_folder(tmp_path: Path) -> None:
-    missing, file = tmp_path / "photo", tmp_path / "photos"
-    file.write_bytes(b"x")
-    for source, cause in (
-        (missing, f"The data source {missing} does not exist. Did you mean 'photos'?"),
-        (file, f"The data source {file} is a file, not a folder."),
-    ):
-        with pytest.raises(ConfigError) as caught:
-            list_source(str(source))
-        assert (caught.value.cause, caught.value.fix) == (cause, GIVE_CLASS_FOLDERS)
-
-
-def test_source_without_class_folders(tmp_path: Path) -> None:
-    assert refused(tmp_path) == (f"The data source {tmp_path} is empty.", arrange(tmp_path))
-    (tmp_path / "a.jpg").write_bytes(b"x")
-    assert refused(tmp_path) == (
-        f"The data source {tmp_path} has 1 files but no class folder with files in it.",
-        arrange(tmp_path),
-    )
-
-
-def test_source_with_one_class(make_photos: MakePhotos) -> None:
-    source = make_photos("cats", count=1)
-    cause = f"{source} holds one class only, 'cats': a classifier needs at least two."
-    assert refused(source) == (cause, arrange(source))
-
-
-def test_source_around_the_class_folders(make_photos: MakePhotos) -> None:
-    source = make_photos("cats/black", "cats/white", count=1)
-    assert refused(source) == (
-        f"{source} holds one class only, 'cats': a classifier needs at least two.",
-        f"If the classes are the folders inside it, give --data '{source / 'cats'}'",
-    )
-
-
-def test_source_that_is_split_already(make_photos: MakePhotos) -> None:
-    source = make_photos("train/cats", "train/dogs", "val/cats", "val/dogs", count=1)
-    assert refused(source) == (
-        f"{source} is split already (train, val): these would be taken for classes.",
-        f"Give one of them, such as --data {source}/train; the split is made anew.",
-    )
-
-
-def test_class_name_with_a_control_character(make_photos: MakePhotos) -> None:
-    assert refused(make_photos("cats", "do\tgs", count=1)) == (
-        "The class folder 'do\\tgs' has a control character in its name.",
-        "Rename the folder: labels.txt holds one class name a line.",
-    )
-
-
-def test_class_that_is_excluded_and_unknown(make_photos: MakePhotos) -> None:
-    with pytest.raises(ConfigError) as caught:
-        list_source(str(make_photos("cats", "dogs", count=1)), exclude_classes=("dog",))
-    assert caught.value.cause == (
-        "data.exclude_classes names 'dog', which is no class folder. Did you mean 'dogs'?"
-    )
-    assert caught.value.fix == "Known classes: cats, dogs."
-
-
-def test_folder_that_cannot_be_read(
-    make_photos: MakePhotos, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = make_photos("cats", "dogs", count=1)
-    scandir = os.scandir
-
-    def refuse(folder: str) -> object:  # the permission bits do not stop root, who runs the tests
-        if folder.endswith("dogs"):
-            raise PermissionError(13, "Permission denied")
-        return scandir(folder)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    dogs = source / "dogs"
-    assert refused(source) == (
-        f"{dogs} cannot be read: Permission denied.",
-        f"Make it readable: chmod u+rx '{dogs}'",
-    )
 
 
 @pytest.mark.parametrize(
@@ -173,23 +81,18 @@ def test_image_under_two_classes(make_photos: MakePhotos, tmp_path: Path) -> Non
 
 
 def test_split_that_stays_empty(make_photos: MakePhotos, tmp_path: Path) -> None:
-    source = make_photos("cats", "dogs", count=5)
-    cause, fix = ingest_refused(source, tmp_path / "a", split_seed=0)
-    assert cause == "None of the 10 images falls into the test split."
-    assert fix.startswith("Add about ")
-    assert " more photos, or split differently: --set data.split_seed=" in fix
-    cause, fix = ingest_refused(source, tmp_path / "b", group_regex="(png)")
+    cause, fix = ingest_refused(
+        make_photos("cats", "dogs", count=5), tmp_path / "out", group_regex="(png)"
+    )
     assert cause.startswith("None of the 10 images falls into the ")
-    assert fix.endswith(" more photos, or use finer groups in data.group_regex")
+    assert fix == "Add about 4 more photos, or use finer groups in data.group_regex"
 
 
 def test_class_without_an_image_to_train_on(make_photos: MakePhotos, tmp_path: Path) -> None:
-    cause, fix = ingest_refused(
-        make_photos("cats", "dogs", count=5), tmp_path / "out",
-        split_seed=14, eval_fraction=0.3, test_fraction=0.3,
-    )  # fmt: skip
-    assert cause == "None of the 5 images of the class 'dogs' falls into the train split."
-    assert fix.startswith("Add about 5 more photos, or split differently: --set data.split_seed=")
+    source = make_photos("train/cats", "train/dogs", "test/cats", "test/dogs", "test/emus", count=5)
+    cause, fix = ingest_refused(source, tmp_path / "out")
+    assert cause == "None of the 5 images of the class 'emus' falls into the train split."
+    assert fix == "Add about 5 more photos"
 
 
 def test_group_regex_that_matches_nothing(make_photos: MakePhotos, tmp_path: Path) -> None:
@@ -204,23 +107,9 @@ def test_output_folder_that_is_the_source(make_photos: MakePhotos) -> None:
     source = make_photos("cats", "dogs", count=1)
     outputs = IngestOutputs(str(source), str(source / "a"), str(source / "b"))
     with pytest.raises(ConfigError) as caught:
-        ingest(str(source), outputs, DataConfig(), LabelMap())
+        ingest(str(source), outputs, DataConfig(), str(source / "c"))
     assert caught.value.cause == f"The output folder {source} is the data source."
     assert caught.value.fix == "Give another one: nothing is ever written beside your photos."
-
-
-def test_source_that_changed_since_the_run_began(make_photos: MakePhotos, tmp_path: Path) -> None:
-    source = make_photos("cats", "dogs", count=5)
-    digest = list_source(str(source)).digest
-    (source / "cats" / "new.png").write_bytes(photo_bytes(99))
-    with pytest.raises(DataError) as caught:
-        ingest(
-            str(source), outputs_in(tmp_path), DataConfig(), LabelMap(), expected_digest=digest
-        )  # fmt: skip
-    assert caught.value.cause == (
-        f"Files below {source} changed between the start of the run and their ingestion."
-    )
-    assert caught.value.fix == ("Wait until nothing writes to the data any more, then run again.")
 
 
 def test_files_that_change_while_they_are_ingested(
@@ -235,7 +124,36 @@ def test_files_that_change_while_they_are_ingested(
         return plan_images(*arguments)
 
     monkeypatch.setattr(ingest_module, "plan_images", change_then_plan)
-    cause, fix = ingest_refused(source, tmp_path / "out")
-    assert cause.startswith("cats/")
-    assert " more files changed or vanished while it was being ingested." in cause
-    assert fix == "Wait until nothing writes to the data any more, then run again."
+    cause, _ = ingest_refused(source, tmp_path / "out")
+    assert cause == (
+        "20 of 40 files (50.0%) cannot be used: 20 changed. The first is cats/000.png (it changed "
+        "or vanished while it was being ingested; the next run takes it up); "
+        "data.max_rejected_fraction is 0.2."
+    )
+
+
+def test_second_ingest_into_the_same_folder(make_photos: MakePhotos, tmp_path: Path) -> None:
+    source = make_photos("cats", "dogs")
+    with open_catalogue(tmp_path / "out" / "state"), pytest.raises(ConfigError) as caught:
+        run_ingest(source, tmp_path / "out")
+    assert caught.value.cause == f"Another ingest is using {tmp_path / 'out' / 'state'}."
+    assert caught.value.fix == "Wait for it, or write to another folder."
+
+
+def test_catalogue_that_is_damaged(make_photos: MakePhotos, tmp_path: Path) -> None:
+    path = tmp_path / "out" / "state" / "catalogue.sqlite"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no database" * 1000)
+    cause, fix = ingest_refused(make_photos("cats", "dogs"), tmp_path / "out")
+    assert cause == f"{path} cannot be used: file is not a database."
+    assert "restore it from a backup, or delete it" in fix
+
+
+def test_catalogue_of_a_newer_slimworks(make_photos: MakePhotos, tmp_path: Path) -> None:
+    with open_catalogue(tmp_path / "out" / "state") as catalogue:
+        catalogue.set("format", 99)
+    with pytest.raises(ConfigError) as caught:
+        run_ingest(make_photos("cats", "dogs"), tmp_path / "out")
+    path = tmp_path / "out" / "state" / "catalogue.sqlite"
+    assert caught.value.cause == f"{path} has format 99, this SlimWorks reads 1."
+    assert caught.value.fix == "Upgrade SlimWorks, or use another folder."

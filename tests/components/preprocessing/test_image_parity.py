@@ -133,7 +133,7 @@ def record(file: Awkward, number: int) -> ImageRecord:
     return ImageRecord(
         encoded=file.kept, format="png", original_format="png", class_index=0, class_name="odd",
         filename=file.name, height=1, width=1, colorspace="RGB", channels=3,
-        image_id=f"{number:064d}", group="", brightness=0.5,
+        image_id=f"{number:064d}", group="", brightness=0.5, sharpness=0.1, span=1,
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from slimworks.components.pusher.executor import Executor
 from slimworks.components.pusher.rollback import rollback
 
 METRICS = {"num_images": 90, "accuracy": 0.9, "accuracy_interval": [0.8, 0.95], "macro_f1": 0.9}
+MODEL_FACTS = {"net": "lenet", "label_map_version": 3, "label_map_digest": "d3"}
 KINDS = {
     "model": standard_artifacts.Model,
     "blessing": standard_artifacts.ModelBlessing,
@@ -49,7 +50,7 @@ class Pipeline:
         if not (folder / "model").exists():
             model = write_model(self.root, name)
             shutil.copytree(model, folder / "model" / contracts.SAVED_MODEL_FOLDER)
-            files.write_json(folder / "model" / contracts.MODEL_FACTS_FILE, {"net": "lenet"})
+            files.write_json(folder / "model" / contracts.MODEL_FACTS_FILE, MODEL_FACTS)
         decision = {"blessed": blessed, "verdict": "pass" if blessed else "fail", "reasons": ["r"]}
         files.write_json(folder / "blessing" / contracts.DECISION_FILE, decision)
         files.write_json(
@@ -98,7 +99,7 @@ def test_push_writes_its_facts_into_ledger_and_artifact(pipeline: Pipeline) -> N
     assert pushed["pushed_to"] == str(pipeline.base / "1")
     facts = ledger.why(pipeline.base, 1).facts
     assert facts["run_id"] == "run-1"
-    assert facts["net"] == "lenet"
+    assert {key: facts[key] for key in MODEL_FACTS} == MODEL_FACTS
     assert (facts["verdict"], facts["reasons"]) == ("pass", ["r"])
     assert facts["metrics"] == METRICS
     assert facts["digest"] == pushed["digest"] == files.sha256_of_tree(pipeline.base / "1")

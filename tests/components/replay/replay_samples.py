@@ -52,6 +52,8 @@ def write_examples(folder: Path, encoded: list[bytes], split: str = "test") -> P
                 class_name=CLASS_NAMES[index % 3], filename=filename(index), height=8, width=8,
                 colorspace="RGB", channels=3, image_id=image_id(index), group=image_id(index),
                 brightness=0.5,
+                sharpness=0.1,
+                span=1,
             )  # fmt: skip
             tfrecord.write_record(stream, encoding.encode_example(record))
     return folder

@@ -41,6 +41,8 @@ def record(index):
         image_id=f"{index:064x}",
         group="",
         brightness=0.5,
+        sharpness=0.1,
+        span=1,
     )
 
 

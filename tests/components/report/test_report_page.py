@@ -1,12 +1,13 @@
 import base64
 import dataclasses
-import html.parser
 import io
 import re
 import subprocess
 import sys
 
 import pytest
+from html_pages import Page
+from ingest_samples import drift
 from PIL import Image
 from report_samples import (
     CLASS_NAMES,
@@ -22,40 +23,6 @@ from slimworks.components.report.report import ReportInputs, render_report, writ
 SECTIONS = [
     "gate", "pushed", "data", "training", "classes", "confusion", "mistakes", "steps", "reproduce",
 ]  # fmt: skip
-
-
-class Page(html.parser.HTMLParser):
-    """Elements and visible text by section of a page."""
-
-    VOID = {"meta", "link", "br", "img", "line", "polyline", "circle"}  # noqa: RUF012
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.elements, self.texts, self.section = [], [], {}, "top"
-        self.feed(text)
-        assert self.open == [], f"unclosed: {self.open}"
-
-    def handle_starttag(self, tag, attributes):
-        attributes = dict(attributes)
-        self.elements.append((tag, attributes))
-        if tag == "section":
-            self.section = attributes["id"]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] not in ("script", "style"):
-            text = f"{self.texts.get(self.section, '')} {data}"
-            self.texts[self.section] = " ".join(text.split())
-
-    def of(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -165,8 +132,9 @@ def test_data_section_counts_and_names_rejects(page):
     assert "Truncated (44)" in data
     assert "and 4 more in rejects.jsonl" in data
     assert "Not an image (1) note.txt" in data
-    assert "Kept a.jpg left out: b.jpg" in data
-    assert "Several classes, none kept c.jpg, d.jpg" in data
+    assert "Identical files (1 group) One of each is used. no picture a.jpg b.jpg" in data
+    assert "Identical images under several classes (1 group)" in data
+    assert "no picture c.jpg d.jpg" in data
 
 
 def test_training_section_draws_both_curves(page):
@@ -233,6 +201,13 @@ def test_steps_show_why_each_ran(page):
     assert "trainer Ran 1 min 15 s" in page.texts["steps"]
 
 
+def test_run_that_had_nothing_to_do_says_why(tmp_path):
+    files.write_json(tmp_path / "drift.json", drift(retrain=False, reasons=["Nothing is new."]))
+    inputs = ReportInputs("r", "n", "t", drift_path=str(tmp_path / "drift.json"))
+    page = Page(render_report(inputs))
+    assert "Nothing to do Nothing was trained Nothing is new." in page.texts["top"]
+
+
 def test_replay_facts_are_shown(page):
     assert "Num images 64 Passed yes" in page.texts["pushed"]
 
@@ -260,8 +235,8 @@ def test_run_that_failed_early_says_so_in_every_section():
 @pytest.mark.parametrize(
     "missing",
     [
-        "ingest_report_dir", "label_map_dir", "model_dir", "evaluation_dir", "examples_dir",
-        "decision_path", "replay_path", "command", "config_yaml",
+        "ingest_report_dir", "drift_path", "label_map_dir", "model_dir", "evaluation_dir",
+        "examples_dir", "decision_path", "replay_path", "command", "config_yaml",
     ],
 )  # fmt: skip
 def test_any_one_input_may_be_missing(tmp_path, inputs, missing):

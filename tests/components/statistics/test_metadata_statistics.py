@@ -18,6 +18,7 @@ from slimworks.components.statistics.schema import infer_schema, read_schema
 from slimworks.components.statistics.statistics import (
     compute_statistics,
     decode_metadata,
+    metadata_schema,
     read_statistics,
 )
 from slimworks.components.statistics.validation import validate_statistics
@@ -42,6 +43,8 @@ def record(number: int) -> ImageRecord:
         image_id=f"{number:064x}",
         group=f"{number:064x}",
         brightness=0.5,
+        sharpness=0.1,
+        span=1,
     )
 
 
@@ -101,7 +104,8 @@ def test_statistics_equal_those_of_tfdvs_own_pipeline(tmp_path: Path) -> None:
     }
     import pandas as pd
 
-    expected = tfdv.generate_statistics_from_dataframe(pd.DataFrame(frame))
+    options = tfdv.StatsOptions(schema=metadata_schema(), infer_type_from_schema=True)
+    expected = tfdv.generate_statistics_from_dataframe(pd.DataFrame(frame), stats_options=options)
     assert _summary(read_statistics(tmp_path / "out", "eval")) == _summary(expected)
 
 
@@ -178,8 +182,9 @@ def test_executors_pass_the_splits_on(tmp_path: Path) -> None:
     LABEL_MAP.write(tmp_path / "label_map")
     artifacts["examples"].splits = list(contracts.SPLITS)
     one = {name: [artifact] for name, artifact in artifacts.items()}
-    executor.StatisticsExecutor().Do(one, one, {})
+    spans = {"span": 1, "previous_span": 0, "trained_span": 0}
+    executor.StatisticsExecutor().Do(one, one, spans)
     executor.SchemaInferenceExecutor().Do(one, one, {})
-    executor.ValidationExecutor().Do(one, one, {})
+    executor.ValidationExecutor().Do(one, one, {"config": "{}"})
     assert artifacts["statistics"].splits == list(contracts.SPLITS)
     assert artifacts["anomalies"].splits == list(contracts.SPLITS)

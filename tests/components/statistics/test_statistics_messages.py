@@ -9,7 +9,7 @@ import pytest
 from slimworks.components import contracts, files
 from slimworks.components.errors import DataError
 from slimworks.components.statistics.schema import infer_schema
-from slimworks.components.statistics.statistics import compute_statistics
+from slimworks.components.statistics.statistics import compute_statistics, metadata_schema
 from slimworks.components.statistics.validation import validate_statistics
 
 LABEL_MAP = contracts.LabelMap(("cats", "dogs"))
@@ -38,9 +38,12 @@ def write_statistics(
             contracts.IMAGE_COLORSPACE: "RGB",
             contracts.IMAGE_CHANNELS: 3,
             contracts.IMAGE_BRIGHTNESS: 0.5,
+            contracts.IMAGE_SHARPNESS: 0.1,
+            contracts.IMAGE_SPAN: 1,
         }
     )
-    statistics = tfdv.generate_statistics_from_dataframe(frame)
+    options = tfdv.StatsOptions(schema=metadata_schema(), infer_type_from_schema=True)
+    statistics = tfdv.generate_statistics_from_dataframe(frame, stats_options=options)
     path = contracts.split_folder(folder, split) / contracts.STATISTICS_FILE
     files.write_bytes(path, statistics.SerializeToString())
 

@@ -52,10 +52,15 @@ def _weights(model: Path) -> dict[str, np.ndarray]:
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
-def test_it_learns_and_writes_every_output(model: Path) -> None:
+def test_it_learns_and_writes_every_output(model: Path, tiny_examples: Path) -> None:
     facts = json.loads((model / contracts.MODEL_FACTS_FILE).read_text())
     assert facts["best_eval_accuracy"] > 0.9
     assert facts["class_names"] == ["left", "middle", "right"]
+    labels = contracts.LabelMap.read(tiny_examples / "label_map")
+    assert facts["label_map_version"] == labels.version == 1
+    assert facts["label_map_digest"] == labels.digest
+    exported = model / contracts.SAVED_MODEL_FOLDER / contracts.EXTRA_ASSETS_FOLDER
+    assert contracts.LabelMap.read(exported) == labels
     assert (model / contracts.SAVED_MODEL_FOLDER / "saved_model.pb").is_file()
     assert list((model / contracts.LOGS_FOLDER).glob("events.out.tfevents.*"))
     lines = list(files.read_jsonl(model / contracts.METRICS_FILE))

@@ -1,0 +1,226 @@
+"""Which split every usable image belongs to: groups and near-duplicates together, old ones kept.
+
+Reads the tables of `selection.py` into small arrays (some 60 bytes an image), lets `splits.py`
+decide, and writes the temporary table `planned`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from slimworks.components import contracts
+from slimworks.components.contracts import LabelMap
+from slimworks.components.ingest.catalogue import Catalogue
+from slimworks.components.ingest.config import DataConfig
+from slimworks.components.ingest.near_duplicates import near_duplicate_pairs
+from slimworks.components.ingest.selection import shown
+from slimworks.components.ingest.splits import ImageTable, SplitPlan, plan_splits, shuffle_key
+
+FINGERPRINT_BYTES = 32
+# What the splits follow from besides the images. With another value they are made anew.
+SPLIT_SETTINGS = (
+    "eval_fraction", "test_fraction", "split_seed", "group_regex", "group_column", "split_column",
+    "near_duplicate_distance",
+)  # fmt: skip
+
+_PLANNED = """
+DROP TABLE IF EXISTS planned;
+CREATE TEMP TABLE planned (
+  number INTEGER PRIMARY KEY, image_id TEXT NOT NULL UNIQUE, name BLOB NOT NULL,
+  class_name TEXT NOT NULL, class_index INTEGER NOT NULL, user_group TEXT, split TEXT NOT NULL,
+  component INTEGER NOT NULL, span INTEGER NOT NULL, example TEXT NOT NULL, shuffle BLOB NOT NULL,
+  is_live INTEGER NOT NULL DEFAULT 1
+);
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """What planning came to.
+
+    Attributes:
+        splits: The decision on every usable image.
+        table: What it was made of.
+        pairs: [M, 2] int32, near-duplicates by row of `table`.
+        num_changed_split: Images that were in another split before.
+        is_anew: The settings changed, so that no image was held to its old split.
+    """
+
+    splits: SplitPlan
+    table: ImageTable
+    pairs: np.ndarray
+    num_changed_split: int
+    is_anew: bool
+
+
+def split_settings(config: DataConfig) -> dict[str, Any]:
+    """What the splits depend on besides the images."""
+    return {key: getattr(config, key) for key in SPLIT_SETTINGS}
+
+
+def _column(catalogue: Catalogue, query: str, dtype: Any, size: int) -> np.ndarray:
+    rows = catalogue.connection.execute(query)
+    return np.fromiter((value for (value,) in rows), dtype=dtype, count=size)
+
+
+def _groups(catalogue: Catalogue, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Group of each image, and pairs that tie the further groups of an image to its first."""
+    groups = np.full(size, -1, np.int32)
+    first_member: dict[int, int] = {}
+    ties = []
+    rows = catalogue.connection.execute(
+        "SELECT number, DENSE_RANK() OVER (ORDER BY user_group) - 1 FROM memberships "
+        "ORDER BY number, user_group"
+    )
+    for number, group in rows:
+        if groups[number] < 0:
+            groups[number] = group
+        if group in first_member:
+            ties.append((first_member[group], number))
+        elif groups[number] != group:
+            first_member[group] = number
+    return groups, np.array(ties, np.int32).reshape(-1, 2)
+
+
+def image_table(
+    catalogue: Catalogue, label_map: LabelMap, *, anew: bool
+) -> tuple[ImageTable, np.ndarray]:
+    """Arrays of all usable images, by number, and pairs that follow from several groups."""
+    size = catalogue.count("SELECT COUNT(*) FROM usable")
+    indices = {name: index for index, name in enumerate(label_map.class_names)}
+    ids = catalogue.connection.execute("SELECT image_id FROM usable ORDER BY number")
+    names = catalogue.connection.execute("SELECT class_name FROM usable ORDER BY number")
+    old = {split: index for index, split in enumerate(contracts.SPLITS)}
+    frozen = catalogue.connection.execute(
+        "SELECT i.split FROM usable u LEFT JOIN images i USING (image_id) ORDER BY u.number"
+    )
+    ranks = _column(catalogue, "SELECT rank FROM usable ORDER BY number", np.int8, size)
+    # Ranks go by how precious a split is: test, eval, train, none.
+    by_rank = np.array([*(contracts.SPLITS.index(s) for s in ("test", "eval", "train")), -1])
+    groups, ties = _groups(catalogue, size)
+    table = ImageTable(
+        image_ids=np.fromiter((value for (value,) in ids), "S64", count=size),
+        class_index=np.fromiter((indices[name] for (name,) in names), np.int32, count=size),
+        group=groups,
+        frozen_split=np.fromiter(
+            (-1 if anew else old.get(split, -1) for (split,) in frozen), np.int8, count=size
+        ),
+        user_split=by_rank[ranks].astype(np.int8),
+    )
+    return table, ties
+
+
+def find_near_duplicates(catalogue: Catalogue, max_distance: int | None) -> np.ndarray:
+    """Pairs of images that look alike, [M, 2] int32 by number; none where distance is None."""
+    if max_distance is None:
+        return np.empty((0, 2), np.int32)
+    size = catalogue.count("SELECT COUNT(*) FROM usable")
+    fingerprints = np.empty((size, FINGERPRINT_BYTES), np.uint8)
+    rows = catalogue.connection.execute(
+        "SELECT u.number, f.fingerprint FROM usable u JOIN facts f USING (image_id)"
+    )
+    for number, fingerprint in rows:
+        fingerprints[number] = np.frombuffer(fingerprint, np.uint8)
+
+    def signatures_of(numbers: Sequence[int]) -> list[bytes]:
+        query = "SELECT f.signature FROM usable u JOIN facts f USING (image_id) WHERE u.number = ?"
+        run = catalogue.connection.execute
+        return [run(query, (int(number),)).fetchone()[0] for number in numbers]
+
+    return near_duplicate_pairs(fingerprints, signatures_of, max_distance, np.ones(size, bool))
+
+
+def plan_images(
+    catalogue: Catalogue, label_map: LabelMap, config: DataConfig, span: int
+) -> Planned:
+    """Decides the split of every usable image and fills `planned`.
+
+    Args:
+        catalogue: After `select_images`.
+        label_map: Holds every class.
+        config: Fractions, seed, distance.
+        span: Number of this ingest's span: that of images not seen before.
+    """
+    known = catalogue.get("split_settings")
+    anew = known is not None and known != split_settings(config)
+    table, ties = image_table(catalogue, label_map, anew=anew)
+    pairs = find_near_duplicates(catalogue, config.near_duplicate_distance)
+    splits = plan_splits(
+        table,
+        np.concatenate([pairs, ties]),
+        config.eval_fraction,
+        config.test_fraction,
+        config.split_seed,
+    )
+    _write_planned(catalogue, table, splits, config, span)
+    _set_aside(catalogue, splits)
+    changed = catalogue.count(
+        "SELECT COUNT(*) FROM planned p JOIN images i USING (image_id) WHERE p.split != i.split"
+    )
+    return Planned(splits, table, pairs, changed, anew)
+
+
+def _write_planned(
+    catalogue: Catalogue, table: ImageTable, splits: SplitPlan, config: DataConfig, span: int
+) -> None:
+    def rows() -> Iterator[tuple[Any, ...]]:
+        found = catalogue.connection.execute(
+            "SELECT u.number, u.image_id, u.name, u.class_name, l.slices, "
+            # An image that was gone for a while arrives anew.
+            "CASE WHEN EXISTS (SELECT 1 FROM committed_files c WHERE c.image_id = u.image_id) "
+            "THEN i.span END, "
+            "(SELECT MIN(user_group) FROM memberships m WHERE m.number = u.number) "
+            "FROM usable u JOIN listed l USING (name) LEFT JOIN images i USING (image_id) "
+            "ORDER BY u.number"
+        )
+        for number, image_id, name, class_name, slices, old_span, group in found:
+            if splits.split[number] < 0:
+                continue
+            class_index = int(table.class_index[number])
+            split = contracts.SPLITS[splits.split[number]]
+            example = _digest((class_index, class_name, split, group, slices, shown(name)))
+            yield (
+                number, image_id, name, class_name, class_index, group, split,
+                int(splits.component[number]), old_span or span, example,
+                shuffle_key(image_id, config.split_seed), 1,
+            )  # fmt: skip
+
+    with catalogue.transaction():
+        for statement in _PLANNED.split(";\n"):
+            catalogue.connection.execute(statement)
+        catalogue.connection.executemany(
+            f"INSERT INTO planned VALUES ({', '.join('?' * 12)})", rows()
+        )
+        if config.window is not None:
+            newest = "SELECT MAX(span) FROM planned"
+            catalogue.connection.execute(
+                f"UPDATE planned SET is_live = span > ({newest}) - ?", (config.window,)
+            )
+
+
+def _digest(values: Iterable[Any]) -> str:
+    text = json.dumps(list(values), separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
+
+
+def _set_aside(catalogue: Catalogue, splits: SplitPlan) -> None:
+    """Names the images that would have connected two splits, with every file that holds them."""
+    query = (
+        "SELECT a.name FROM usable u JOIN accepted a USING (image_id) WHERE u.number = ? "
+        "ORDER BY a.rank, a.name"
+    )
+    with catalogue.transaction():
+        for one in splits.set_aside:
+            other = catalogue.connection.execute(query, (int(one.other),)).fetchone()
+            detail = f"it belongs together with {shown(other[0])}, which is in another split"
+            names = catalogue.connection.execute(query, (int(one.index),)).fetchall()
+            catalogue.connection.executemany(
+                "INSERT OR REPLACE INTO set_aside VALUES (?, ?, ?)",
+                [(name, one.reason, detail) for (name,) in names],
+            )

@@ -1,0 +1,189 @@
+"""Class folders, and class folders inside train, val and test folders; local or remote.
+
+Rules. The class of a file is the first folder below the source (below the split folder, where the
+source is split); folders below that belong to the same class. Left out silently: names that start
+with a dot, what systems leave behind (`names.SYSTEM_NAMES`), and sidecars: a file with one of
+`names.SIDECAR_SUFFIXES` next to an image of the same stem. Files outside of class folders have no
+class and are reported. Everything else is offered to the image check, which names what it sets
+aside.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+from slimworks.components.errors import ConfigError, DataError
+from slimworks.components.ingest import storage
+from slimworks.components.ingest.config import DataConfig
+from slimworks.components.ingest.sources import classes, names, walking
+from slimworks.components.ingest.sources.items import (
+    SourceItem,
+    SourceNotes,
+    SourceUnit,
+    display_name,
+    is_uri,
+    units_of,
+)
+
+
+def arrange_fix(location: str) -> str:
+    """What to type where images are not in class folders."""
+    example = f"{location}/cats/1.jpg"
+    return f"Put the images of each class into a folder of their own, such as {example}."
+
+
+class FolderSource:
+    """One folder for each class; with `is_split`, inside one folder for each split."""
+
+    def __init__(
+        self,
+        location: str,
+        config: DataConfig,
+        own_folders: Sequence[str] = (),
+        *,
+        is_split: bool = False,
+    ) -> None:
+        """Opens nothing yet.
+
+        Args:
+            location: Absolute path or URI of the folder.
+            config: The `data` section.
+            own_folders: Folders that SlimWorks writes to: a folder that holds one of them is no
+                class, so that a run root inside the data does no harm.
+            is_split: Whether the first folders are splits.
+        """
+        self.location = location
+        self.format = "split_folders" if is_split else "folders"
+        self.declared_classes: tuple[str, ...] = ()
+        self.notes = SourceNotes()
+        self._config = config
+        self._own_folders = own_folders
+        self._is_split = is_split
+
+    def units(self) -> Iterator[SourceUnit]:
+        """Every image is a file of its own."""
+        return units_of(self.items())
+
+    def items(self) -> Iterator[SourceItem]:
+        """Yields the images of one class after the other (remote: as the store lists them)."""
+        self.notes.clear()
+        tally = classes.ClassTally(self._config.exclude_classes)
+        seen: dict[str | None, set[str]] = {}
+        found = self._remote() if is_uri(self.location) else self._local(tally)
+        for item in found:
+            if tally.takes(item.class_name):
+                seen.setdefault(item.split, set()).add(item.class_name)
+                yield item
+        if self.notes.num_ignored:
+            where = "outside of class folders"
+            self.notes.warnings.append(f"{self.notes.num_ignored} files {where} are ignored.")
+        tally.require_known_exclusions()
+        self._require_classes(tally)
+        self._compare_splits(seen)
+
+    def _local(self, tally: classes.ClassTally) -> Iterator[SourceItem]:
+        root = os.path.realpath(self.location)
+        for prefix, folder, class_name, split in self._class_folders():
+            if class_name in tally.excluded:
+                tally.takes(class_name)
+                continue
+            is_empty = True
+            for item in walking.walk(folder, prefix, class_name, split, root):
+                is_empty = False
+                yield item
+            if is_empty:
+                self.notes.warnings.append(
+                    f"The folder {display_name(prefix)!r} is empty: it is not taken for a class."
+                )
+
+    def _class_folders(self) -> Iterator[tuple[str, str, str, str | None]]:
+        """Yields name, path, class and split of each class folder, sorted by name."""
+        if not self._is_split:
+            for entry in self._folders_in(self.location):
+                yield entry.name, entry.path, _class_name(entry.name), None
+            return
+        for outer in self._folders_in(self.location, is_outer=True):
+            split = names.split_word(outer.name)
+            if split is None:
+                raise _no_split_folder(self.location, outer.name)
+            for entry in self._folders_in(outer.path):
+                yield f"{outer.name}/{entry.name}", entry.path, _class_name(entry.name), split
+
+    def _folders_in(self, folder: str, *, is_outer: bool = False) -> list[os.DirEntry[str]]:
+        folders = []
+        for entry in walking.scan(folder):
+            if not walking.is_folder(entry):
+                self.notes.ignore(os.path.relpath(entry.path, self.location))
+            elif walking.holds_any(entry.path, () if is_outer else self._own_folders):
+                self.notes.warnings.append(
+                    f"The folder {display_name(entry.name)!r} holds SlimWorks' own files: it is "
+                    "not taken for a class."
+                )
+            else:
+                folders.append(entry)
+        return sorted(folders, key=lambda entry: os.fsencode(entry.name))
+
+    def _remote(self) -> Iterator[SourceItem]:
+        files = names.without_sidecars(lambda: _visible(self.location), lambda file: file.name)
+        for file in files:
+            above, *rest = file.name.split("/")
+            split = names.split_word(above) if self._is_split else None
+            if self._is_split and rest:
+                if split is None:
+                    raise _no_split_folder(self.location, above)
+                above, *rest = rest
+            if not rest:
+                self.notes.ignore(file.name)
+                continue
+            yield SourceItem(
+                file.name, _class_name(above), file.path, size=file.size, version=file.version,
+                split=split,
+            )  # fmt: skip
+
+    def _require_classes(self, tally: classes.ClassTally) -> None:
+        fix = arrange_fix(self.location)
+        if len(tally.sizes) == 1 and not self._is_split:
+            inner = f"{self.location}/{next(iter(tally.sizes))}"
+            if _holds_folders(inner):
+                fix = f"If the classes are the folders inside it, give --data '{inner}'"
+        tally.require_two(self.location, self.notes, "class folder with files in it", fix)
+
+    def _compare_splits(self, seen: dict[str | None, set[str]]) -> None:
+        everywhere = set().union(*seen.values())
+        for split, found in seen.items():
+            missing = sorted(everywhere - found)
+            if missing:
+                self.notes.warnings.append(
+                    f"The {split} folder has no images of: {classes.named(missing)}."
+                )
+
+
+def _visible(location: str) -> Iterator[storage.FoundFile]:
+    for file in storage.walk_files(location):
+        if not any(names.is_left_out(part) for part in file.name.split("/")):
+            yield file
+
+
+def _class_name(folder: str) -> str:
+    name = names.class_name_of(folder)
+    if names.has_control_character(name):
+        raise DataError(
+            f"The class folder {name!r} has a control character in its name.",
+            "Rename the folder: labels.txt holds one class name a line.",
+        )
+    return name
+
+
+def _holds_folders(folder: str) -> bool:
+    if is_uri(folder):
+        return any(is_folder for _, is_folder in storage.list_names(folder))
+    return os.path.isdir(folder) and any(map(walking.is_folder, walking.scan(folder)))
+
+
+def _no_split_folder(location: str, name: str) -> ConfigError:
+    known = ", ".join(names.SPLIT_WORDS)
+    return ConfigError(
+        f"{location} holds the folder {display_name(name)!r} beside split folders ({known}).",
+        "Move it elsewhere, or take every folder for a class: --set data.format=folders",
+    )

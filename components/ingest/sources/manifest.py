@@ -1,0 +1,189 @@
+"""Manifests: a table with one image a row. Rows are streamed; images are found, not opened.
+
+A row that cannot be used (no path, no class, an unknown split word, cells too many) is left out and
+named by line; where there are too many of them, the manifest is refused. A row whose file is not
+there is an item: the image check rejects it by name. The same file again under the same class
+counts once; under another class it becomes an item of its own, so that the label conflict is found
+as between any two identical images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from slimworks.components.errors import ConfigError, SlimWorksError
+from slimworks.components.ingest import storage
+from slimworks.components.ingest.config import DataConfig
+from slimworks.components.ingest.sources import classes
+from slimworks.components.ingest.sources.columns import choose_columns
+from slimworks.components.ingest.sources.faults import Faults
+from slimworks.components.ingest.sources.items import (
+    SourceItem,
+    SourceNotes,
+    SourceUnit,
+    display_name,
+    is_uri,
+)
+from slimworks.components.ingest.sources.labels import read_labels
+from slimworks.components.ingest.sources.manifest_rows import (
+    Entry,
+    Rules,
+    UnusableRowError,
+    entry_of,
+)
+from slimworks.components.ingest.sources.opening import unit_of_file
+from slimworks.components.ingest.sources.seen import SeenNames, seen_names
+from slimworks.components.ingest.sources.tables import open_table
+
+# A store answers about one file in some ten milliseconds: one after the other, 100,000 take half
+# an hour. Blocks keep memory flat.
+_LOOKUP_THREADS = 16
+_LOOKUP_BLOCK = 256
+
+
+def is_usable(path: str, config: DataConfig) -> bool:
+    """Whether a table's columns make it a manifest."""
+    try:
+        choose_columns(open_table(path).columns, config, path)
+    except SlimWorksError:
+        return False
+    return True
+
+
+class ManifestSource:
+    """A CSV, TSV, JSONL or Parquet table of images."""
+
+    format = "manifest"
+
+    def __init__(self, location: str, config: DataConfig) -> None:
+        """Reads the names of the columns and the labels file.
+
+        Raises:
+            ConfigError: A column is missing, ambiguous or holds no paths.
+            DataError: The table cannot be read.
+        """
+        self.location = location
+        self.notes = SourceNotes()
+        self._config = config
+        labels = read_labels(config.labels_file) if config.labels_file else None
+        self.declared_classes: tuple[str, ...] = tuple(labels.values()) if labels else ()
+        self._table = open_table(location)
+        columns = choose_columns(self._table.columns, config, location)
+        if columns.path in self._table.nested:
+            raise _pictures_inside(location, columns.path)
+        self._rules = Rules(columns, _root(location, config), labels)
+
+    def units(self) -> Iterator[SourceUnit]:
+        """The manifest, its labels file, and every image, which is a file of its own."""
+        yield unit_of_file(self.location)
+        if self._config.labels_file:
+            yield unit_of_file(self._config.labels_file)
+        for item in self.items():
+            yield SourceUnit(item.name, item.size, item.version)
+
+    def items(self) -> Iterator[SourceItem]:
+        """Yields the images in the order of the rows."""
+        self.notes.clear()
+        tally = classes.ClassTally(self._config.exclude_classes)
+        with seen_names() as seen:
+            for item in _looked_up(self._entries(seen)):
+                if tally.takes(item.class_name):
+                    yield item
+        tally.require_known_exclusions()
+        self._require_classes(tally)
+        if self._rules.labels is None:
+            self.declared_classes = classes.numeric_order(tally.sizes)
+
+    def _entries(self, seen: SeenNames) -> Iterator[Entry]:
+        file = self.location.rpartition("/")[2]
+        faults = Faults(self.notes, self.location, "rows")
+        num_again = 0
+        for row in self._table.rows(self._rules.columns.all()):
+            faults.num_looked_at += 1
+            try:
+                entry = entry_of(row, self._rules)
+            except UnusableRowError as error:
+                where = f"{self._table.counted_in} {row.number}"
+                faults.note(f"{file}:{row.number}", f"{where} has {error}")
+                continue
+            known_class = seen.put(entry.name, entry.class_name)
+            if known_class == entry.class_name:
+                num_again += 1
+            elif known_class is None:
+                yield entry
+            else:
+                yield dataclasses.replace(entry, name=seen.unique(entry.name, entry.number))
+        faults.conclude(self._config.max_rejected_fraction)
+        if num_again:
+            self.notes.warnings.append(
+                f"{num_again} rows name a file that an earlier row names under the same class: it "
+                "counts once, as the earlier row says."
+            )
+
+    def _require_classes(self, tally: classes.ClassTally) -> None:
+        shown = display_name(self.location)
+        column = self._rules.columns.class_name
+        tally.require_two(
+            shown, self.notes, "row that names an image and its class",
+            f"Name at least two classes in the column {column!r}, one image a row.",
+        )  # fmt: skip
+
+
+def _root(location: str, config: DataConfig) -> str:
+    root = config.image_root or location.rpartition("/")[0]
+    return root.rstrip("/") if is_uri(root) else os.path.abspath(root)
+
+
+def _pictures_inside(location: str, column: str) -> ConfigError:
+    return ConfigError(
+        f"The column {column!r} of {display_name(location)} holds bytes or structures, no paths.",
+        "Write the pictures to files and name these, or say which column has paths: "
+        "--set data.path_column=NAME",
+    )
+
+
+def _looked_up(entries: Iterable[Entry]) -> Iterator[SourceItem]:
+    """Items of the entries, in order, with size and version of each file."""
+    with ThreadPoolExecutor(_LOOKUP_THREADS, "lookup") as pool:
+        block: list[Entry] = []
+        for entry in entries:
+            if not is_uri(entry.location):
+                yield from _drain(pool, block)
+                yield _item(entry)
+                continue
+            block.append(entry)
+            if len(block) >= _LOOKUP_BLOCK:
+                yield from _drain(pool, block)
+        yield from _drain(pool, block)
+
+
+def _drain(pool: ThreadPoolExecutor, block: list[Entry]) -> list[SourceItem]:
+    found = list(pool.map(_item, block))
+    block.clear()
+    return found
+
+
+def _item(entry: Entry) -> SourceItem:
+    item = SourceItem(
+        entry.name, entry.class_name, entry.location, split=entry.split, group=entry.group,
+        slices=entry.slices,
+    )  # fmt: skip
+    try:
+        found = _find(entry.location)
+    except OSError:  # named by the image check
+        return item
+    return dataclasses.replace(
+        item, path=found.path, size=found.size, version=found.version, is_regular=found.is_regular
+    )
+
+
+def _find(location: str) -> storage.FoundFile:
+    try:
+        return storage.describe_file(location)
+    except FileNotFoundError:
+        if "\\" not in location or is_uri(location):
+            raise
+        return storage.describe_file(location.replace("\\", "/"))  # written on Windows

@@ -1,0 +1,244 @@
+"""CSV, TSV, JSONL and Parquet as rows of text, one at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from slimworks.components.errors import DataError
+from slimworks.components.ingest import storage
+from slimworks.components.ingest.sources.items import display_name
+from slimworks.components.ingest.sources.opening import opened
+
+_DELIMITERS = ",;\t|"  # in CSV; the one that the first line has most of
+_MAX_LINE_CHARACTERS = 1 << 20
+_PARQUET_BATCH_ROWS = 4096
+_BYTE_ORDER_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """One row. `values`: text by column, None where empty. `fault`: why it cannot be used."""
+
+    number: int  # line of a text file, row of a Parquet file, from 1
+    values: Mapping[str, str | None]
+    fault: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table on disk.
+
+    Attributes:
+        columns: Names as the file has them; of JSONL, the keys of the first object.
+        rows: Yields the rows anew at each call, less empty lines. Takes the columns that are
+            wanted: of Parquet only these are read.
+        nested: Columns that hold bytes or structures, such as the pictures themselves.
+        counted_in: What a row's number counts: "line" or "row".
+    """
+
+    columns: tuple[str, ...]
+    rows: Callable[[Sequence[str]], Iterator[Row]]
+    nested: frozenset[str] = frozenset()
+    counted_in: str = "line"
+
+
+def open_table(path: str) -> Table:
+    """Opens a manifest by its suffix; reads the names of the columns.
+
+    Raises:
+        DataError: The file is empty, damaged or not UTF-8.
+    """
+    suffix = path.lower().rpartition(".")[2]
+    if suffix in ("jsonl", "ndjson"):
+        return _open_jsonl(path)
+    if suffix in ("csv", "tsv", "txt"):
+        return _open_csv(path, "\t" if suffix == "tsv" else None)
+    with opened(path) as stream:
+        is_parquet = stream.read(4) == b"PAR1"
+    if is_parquet or suffix == "parquet":
+        return _open_parquet(path)
+    return _open_csv(path, None)
+
+
+@contextlib.contextmanager
+def _opened_text(path: str) -> Iterator[io.TextIOWrapper]:
+    with opened(path) as stream:
+        head = stream.read(4)
+        stream.seek(0)
+        marks = (encoding for mark, encoding in _BYTE_ORDER_MARKS if head.startswith(mark))
+        encoding = next(marks, "utf-8")
+        try:
+            yield io.TextIOWrapper(stream, encoding, newline="")
+        except UnicodeDecodeError:
+            shown = display_name(path)
+            raise DataError(
+                f"{shown} is not UTF-8 in line {_undecodable_line(path)}.",
+                f"Convert it: iconv -f latin1 -t utf-8 '{shown}' > new.csv",
+            ) from None
+
+
+def _undecodable_line(path: str) -> int:
+    with storage.open_binary(path) as stream:
+        for number, line in enumerate(iter(lambda: stream.readline(_MAX_LINE_CHARACTERS), b""), 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 1
+
+
+def _empty(path: str) -> DataError:
+    return DataError(
+        f"The manifest {display_name(path)} is empty.",
+        "Its first line names the columns, such as path,class; each other line is one image.",
+    )
+
+
+# --- CSV and TSV -----------------------------------------------------------------------------
+
+
+def _open_csv(path: str, delimiter: str | None) -> Table:
+    with _opened_text(path) as stream:
+        first = stream.readline(_MAX_LINE_CHARACTERS)
+        delimiter = delimiter or max(_DELIMITERS, key=first.count)
+    header = next(_csv_lines(path, delimiter), None)
+    if header is None:
+        raise _empty(path)
+    columns = tuple(name.strip() for name in header[1])
+    return Table(columns, lambda _: _csv_rows(path, delimiter, columns))
+
+
+def _csv_lines(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yields (number of its first line, cells) of each line that is not empty."""
+    with _opened_text(path) as stream:
+        # Strict: a quote that is never closed would swallow the rest of the file unnoticed.
+        reader = csv.reader(stream, delimiter=delimiter, strict=True)
+        start = 1
+        try:
+            for cells in reader:
+                if any(cells):
+                    yield start, cells
+                start = reader.line_num + 1
+        except csv.Error as error:
+            raise DataError(
+                f"{display_name(path)} cannot be read from line {start} on: {error}.",
+                'Correct the line: a cell with a quote or a comma is quoted, and " inside is "".',
+            ) from error
+
+
+def _csv_rows(path: str, delimiter: str, columns: Sequence[str]) -> Iterator[Row]:
+    lines = _csv_lines(path, delimiter)
+    for number, cells in itertools.islice(lines, 1, None):
+        fault = ""
+        if len(cells) > len(columns):
+            fault = f"{len(cells)} cells for {len(columns)} columns"
+        values = {name: cell.strip() or None for name, cell in zip(columns, cells, strict=False)}
+        yield Row(number, values, fault)
+
+
+# --- JSONL -----------------------------------------------------------------------------------
+
+
+def _open_jsonl(path: str) -> Table:
+    for row in _jsonl_rows(path):
+        if not row.fault:
+            return Table(tuple(row.values), lambda _: _jsonl_rows(path))
+        raise DataError(
+            f"{display_name(path)} has no JSON object in line {row.number}: {row.fault}.",
+            'Write one object a line, such as {"path": "1.jpg", "class": "cats"}.',
+        )
+    raise _empty(path)
+
+
+def _jsonl_rows(path: str) -> Iterator[Row]:
+    with _opened_text(path) as stream:
+        for number in itertools.count(1):
+            line = stream.readline(_MAX_LINE_CHARACTERS)
+            if not line:
+                return
+            if len(line) == _MAX_LINE_CHARACTERS:
+                raise DataError(
+                    f"Line {number} of {display_name(path)} is longer than a million characters.",
+                    "Write one object a line: jq -c '.[]' makes that of a JSON array.",
+                )
+            if line.strip():
+                yield _jsonl_row(number, line)
+
+
+def _jsonl_row(number: int, line: str) -> Row:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Row(number, {}, f"no JSON ({error})")
+    if not isinstance(value, dict):
+        return Row(number, {}, "no JSON object")
+    return _row(number, value)
+
+
+def _row(number: int, cells: Mapping[str, Any]) -> Row:
+    """Row of values of any type."""
+    return Row(number, {name.strip(): _text(value) for name, value in cells.items()})
+
+
+def _text(value: Any) -> str | None:
+    """Text of a cell; what is no single value is taken as missing."""
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        return str(int(value)) if value.is_integer() else str(value)  # tables with gaps: 3 is 3.0
+    return str(value) if isinstance(value, int) else None
+
+
+# --- Parquet ---------------------------------------------------------------------------------
+
+
+def _open_parquet(path: str) -> Table:
+    with opened(path) as stream, _named_damage(path):
+        import pyarrow.parquet
+        from pyarrow import types
+
+        schema = pyarrow.parquet.ParquetFile(stream).schema_arrow
+    kinds = (types.is_nested, types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
+    nested = frozenset(field.name for field in schema if any(kind(field.type) for kind in kinds))
+    return Table(tuple(schema.names), lambda wanted: _parquet_rows(path, wanted), nested, "row")
+
+
+def _parquet_rows(path: str, wanted: Sequence[str]) -> Iterator[Row]:
+    import pyarrow.parquet
+
+    number = itertools.count(1)
+    with opened(path) as stream, _named_damage(path):
+        file = pyarrow.parquet.ParquetFile(stream)
+        for batch in file.iter_batches(_PARQUET_BATCH_ROWS, columns=list(wanted)):
+            for cells in batch.to_pylist():
+                yield _row(next(number), cells)
+
+
+@contextlib.contextmanager
+def _named_damage(path: str) -> Iterator[None]:
+    import pyarrow
+
+    try:
+        yield
+    except pyarrow.ArrowException as error:
+        cause = str(error).splitlines()[0]
+        raise DataError(
+            f"{display_name(path)} cannot be read as Parquet: {cause}.",
+            "Write or copy the file again: it is damaged, cut short, or something else.",
+        ) from error

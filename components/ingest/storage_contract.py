@@ -1,0 +1,67 @@
+"""What a remote file system must offer; `storage_s3`, `storage_gcs` and `storage_hdfs` offer it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FoundFile:
+    """One file of a file system, unopened.
+
+    Attributes:
+        name: Path below the folder that was listed, "/" between parts; the last part where one file
+            was asked for.
+        path: Absolute path or URI.
+        size: Bytes; -1 where it cannot be looked at.
+        version: Changes when the content may have changed: time of change, checksum, or both.
+        is_regular: False for a broken link, a pipe, a socket or a device.
+    """
+
+    name: str
+    path: str
+    size: int
+    version: str
+    is_regular: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """Part of a listing. `token` asks for the next part; None where this is the last."""
+
+    files: tuple[FoundFile, ...]
+    folders: tuple[str, ...]  # URIs, no "/" at the end
+    token: str | None = None
+
+
+class UnreachableError(Exception):
+    """The server does not answer, or not now: trouble of no single file, worth another try."""
+
+
+class RemoteStore(Protocol):
+    """One remote file system. Each call is one request or few, and is not retried here.
+
+    Every call raises OSError for trouble with the one file, `UnreachableError` for trouble with the
+    server, ConfigError where credentials or options are wrong.
+    """
+
+    def find(self, uri: str) -> FoundFile:
+        """Describes one file; FileNotFoundError where there is none."""
+
+    def is_folder(self, uri: str) -> bool:
+        """Whether a folder is there; on an object store, whether names start with `uri/`."""
+
+    def page(self, folder: str, token: str | None, *, is_recursive: bool) -> Page:
+        """Lists a part of a folder: all files below it, or folders that are left to descend into.
+
+        Names are relative to `folder`. A folder that is not there is an empty page.
+        """
+
+    def read(self, uri: str, start: int, length: int) -> bytes:
+        """Reads bytes from `start`: `length` of them, fewer at the end of the file."""
+
+
+def last_part(uri: str) -> str:
+    """Name of a file without its folder."""
+    return uri.rstrip("/").rpartition("/")[2]

@@ -1,0 +1,71 @@
+"""Small pictures of images, for the report."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from slimworks.components import files
+from slimworks.components.examples import image_conversion
+from slimworks.components.examples.image_conversion import UnreadableImageError
+from slimworks.components.ingest import perceptual
+
+THUMBNAIL_PIXELS = 96
+_JPEG_QUALITY = 80  # 2 to 5 kB each
+
+logger = logging.getLogger(__name__)
+
+
+def write_thumbnails(
+    items: Iterable[tuple[str, bytes]],
+    folder: str | os.PathLike[str],
+    size: int = THUMBNAIL_PIXELS,
+) -> int:
+    """Writes `<image id>.jpg` for each image: upright, on white, the longer side of `size` pixels.
+
+    One image is in memory at a time. What cannot be decoded is left out and logged.
+
+    Args:
+        items: Image ids and files, taken one by one.
+        folder: Is made where it is missing.
+        size: Pixels; smaller images are not enlarged.
+
+    Returns:
+        Thumbnails written.
+    """
+    num_written = 0
+    for image_id, data in items:
+        try:
+            content = thumbnail(data, size)
+        except UnreadableImageError as error:
+            logger.warning("No thumbnail of %s: %s", image_id, error.detail)
+            continue
+        files.write_bytes(Path(folder) / f"{image_id}.jpg", content)
+        num_written += 1
+    return num_written
+
+
+def thumbnail(data: bytes, size: int = THUMBNAIL_PIXELS) -> bytes:
+    """A JPEG file of at most size x size pixels, without metadata.
+
+    Raises:
+        UnreadableImageError: The image cannot be decoded.
+    """
+    with image_conversion.opened(data) as image:
+        scale = min(1.0, size / max(image.size))
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        image.draft("RGB", (2 * width, 2 * height))  # a JPEG decodes no finer than that
+        image_conversion.load(image, data)
+        orientation = image_conversion.orientation_of(image)
+        if image.format == "TIFF" and image.width > image.height != (width > height):
+            width, height = height, width  # loading has turned it
+        plain = perceptual.plain(image_conversion.with_known_range(image))
+        small = perceptual.on_white(plain).resize((width, height), reducing_gap=2.0)
+        stream = io.BytesIO()
+        image_conversion.upright(small.convert("RGB"), orientation).save(
+            stream, "JPEG", quality=_JPEG_QUALITY
+        )
+    return stream.getvalue()

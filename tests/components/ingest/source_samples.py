@@ -1,0 +1,61 @@
+"""Sources made in a moment: what matters to a listing are names, not pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from slimworks.components.errors import SlimWorksError
+from slimworks.components.ingest.config import DataConfig
+from slimworks.components.ingest.sources.detect import open_source
+from slimworks.components.ingest.sources.items import Source, SourceItem
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """A source after its items were listed."""
+
+    source: Source
+    items: list[SourceItem]
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(item.name for item in self.items)
+
+    @property
+    def classes(self) -> list[str]:
+        return sorted({item.class_name for item in self.items})
+
+    @property
+    def warnings(self) -> list[str]:
+        return self.source.notes.warnings
+
+    def by_name(self, name: str) -> SourceItem:
+        return next(item for item in self.items if item.name == name)
+
+
+def listed(source: Path | str, own_folders: Sequence[str] = (), **settings: object) -> Listed:
+    opened = open_source(str(source), DataConfig(**settings), own_folders)
+    return Listed(opened, list(opened.items()))
+
+
+def refused(
+    source: Path | str, error: type[SlimWorksError], **settings: object
+) -> tuple[str, str]:
+    """Cause and fix of the error that listing raises."""
+    with pytest.raises(error) as caught:
+        listed(source, **settings)
+    return caught.value.cause, caught.value.fix
+
+
+def write_files(folder: Path, *names: str) -> Path:
+    """Writes a file of a few bytes under each name; a name that ends with "/" is a folder."""
+    for name in names:
+        path = folder / name
+        (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+        if not name.endswith("/"):
+            path.write_bytes(name.encode("utf-8", "surrogateescape"))
+    return folder

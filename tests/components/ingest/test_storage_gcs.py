@@ -1,0 +1,123 @@
+"""Google Cloud Storage through an emulator that speaks its protocol over a folder."""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slimworks.components.errors import ConfigError, DataError
+from slimworks.components.ingest import storage
+from slimworks.components.ingest.images import Rejection
+from slimworks.components.ingest.sources.items import SourceItem
+
+pytestmark = pytest.mark.engine
+CONTENT = np.random.default_rng(0).bytes(700_000)
+
+
+def _binary() -> Path:
+    folder = Path(os.environ.get("SLIMWORKS_ENGINES", Path(__file__).parents[3] / ".engines"))
+    found = sorted(folder.glob("fake-gcs-server-*"))
+    if not found:
+        pytest.skip(f"no storage emulator in {folder}: make engines")
+    return found[-1]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=0.05).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, "the storage emulator does not start"
+            time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[bytes]]:
+    """The emulator with one bucket, `photos`; this process is set up to reach it."""
+    folder = tmp_path_factory.mktemp("gcs")
+    (folder / "data/photos/roses/red").mkdir(parents=True)
+    (folder / "data/photos/roses/red/1.jpg").write_bytes(CONTENT)
+    (folder / "data/photos/roses/ä b#?.jpg").write_bytes(b"")
+    port = _free_port()
+    command = [
+        str(_binary()), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port),
+        "-data", str(folder / "data"), "-backend", "memory", "-log-level", "error",
+        "-external-url", f"http://127.0.0.1:{port}", "-public-host", f"127.0.0.1:{port}",
+    ]  # fmt: skip
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        subprocess.Popen(command, stderr=subprocess.DEVNULL) as process,
+    ):
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        _wait_for(port)
+        storage.configure(["--no_auth", f"--job_name=test-{port}"], retry_seconds=2)
+        yield process
+        process.kill()
+        storage.configure([])
+
+
+def read(uri: str, max_bytes: int = 1_000_000) -> object:
+    return storage.read_item(SourceItem("1.jpg", "roses", uri), max_bytes)
+
+
+@pytest.mark.usefixtures("emulator")
+class TestRunningServer:
+    def test_files_are_found_at_any_depth_below_a_folder(self) -> None:
+        found = {file.name: (file.path, file.size) for file in storage.walk_files("gs://photos")}
+        assert found == {
+            "roses/red/1.jpg": ("gs://photos/roses/red/1.jpg", 700_000),
+            "roses/ä b#?.jpg": ("gs://photos/roses/ä b#?.jpg", 0),
+        }
+
+    def test_names_of_a_folder_say_what_is_a_folder(self) -> None:
+        assert storage.list_names("gs://photos/roses/") == [("red", True), ("ä b#?.jpg", False)]
+
+    def test_a_folder_is_told_from_a_file_and_from_the_start_of_a_name(self) -> None:
+        assert storage.is_folder("gs://photos/roses")
+        assert storage.exists("gs://photos/roses/red/1.jpg")
+        assert not storage.is_folder("gs://photos/roses/red/1.jpg")
+        assert not storage.exists("gs://photos/ros")
+
+    def test_bytes_are_the_files_own(self) -> None:
+        assert read("gs://photos/roses/red/1.jpg") == CONTENT
+        assert read("gs://photos/roses/ä b#?.jpg") == b""
+
+    def test_a_file_that_is_too_large_or_missing_is_set_aside(self) -> None:
+        large = read("gs://photos/roses/red/1.jpg", max_bytes=100)
+        assert large == Rejection("too_large", "data.max_file_bytes is 100")
+        gone = read("gs://photos/gone.jpg")
+        assert gone == Rejection("unreadable", "No such file or directory")
+
+    def test_a_file_has_the_same_version_wherever_it_is_asked_for(self) -> None:
+        (listed,) = storage.walk_files("gs://photos/roses/red")
+        assert storage.describe_file("gs://photos/roses/red/1.jpg") == listed
+
+    def test_an_opened_file_can_be_read_at_any_place(self) -> None:
+        with storage.open_binary("gs://photos/roses/red/1.jpg") as stream:
+            stream.seek(-10, os.SEEK_END)
+            assert stream.read() == CONTENT[-10:]
+
+    def test_a_bucket_that_is_not_there_stops_the_run(self) -> None:
+        with pytest.raises(ConfigError) as caught:
+            storage.is_folder("gs://fotos/roses")
+        assert caught.value.cause == "gs://fotos/roses: there is no bucket 'fotos'."
+
+
+def test_a_server_that_is_gone_stops_the_run(emulator: subprocess.Popen[bytes]) -> None:
+    emulator.kill()
+    emulator.wait()
+    with pytest.raises(DataError, match="cannot be read: its server did not answer for"):
+        read("gs://photos/roses/red/1.jpg")

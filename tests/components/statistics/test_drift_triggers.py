@@ -1,0 +1,159 @@
+"""What drift decides, and what it tells the user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from span_samples import records, write_examples
+
+from slimworks.components import contracts, files
+from slimworks.components.errors import DataError
+from slimworks.components.statistics.config import DriftConfig
+from slimworks.components.statistics.drift import MIN_IMAGES, Comparison
+from slimworks.components.statistics.spans import Spans
+from slimworks.components.statistics.statistics import compute_statistics
+from slimworks.components.statistics.triggers import (
+    Drift,
+    judge,
+    require_little_drift,
+    write_drift,
+)
+
+BRIGHTNESS, CLASS = contracts.IMAGE_BRIGHTNESS, contracts.CLASS_NAME
+
+
+def compared(number: int = 100, **distances: float) -> Comparison:
+    named = {"brightness": BRIGHTNESS, "classes": CLASS}
+    values = {named[name]: value for name, value in distances.items()}
+    return Comparison(number, 1_000, values or {BRIGHTNESS: 0.02, CLASS: 0.01})
+
+
+def decided(
+    latest: Comparison, untrained: Comparison | None = None, spans: Spans | None = None, **config
+) -> Drift:
+    spans = spans or Spans(5, 4, 3 if untrained else None)
+    return judge(spans, latest, untrained, DriftConfig(**config))
+
+
+def test_without_triggers_every_run_trains() -> None:
+    drift = decided(compared(), compared())
+    assert drift.retrain
+    assert drift.reasons == [
+        "Span 5: 100 new images, largest drift 0.02 of image/brightness against span 4."
+    ]
+
+
+def test_first_span_trains_and_has_nothing_to_be_compared_with() -> None:
+    drift = decided(Comparison(40), spans=Spans(1), retrain_min_drift=0.5)
+    assert drift.retrain
+    assert decided(Comparison(40), spans=Spans(1)).reasons == [
+        "Span 1 is the first: there is nothing to compare it with."
+    ]
+
+
+def test_no_judged_model_needs_no_trigger() -> None:
+    drift = decided(compared(5), None, retrain_min_new_images=1_000)
+    assert drift.retrain
+    assert drift.reasons == ["No model was trained and judged yet: no trigger is needed."]
+
+
+def test_too_little_that_is_new_trains_nothing_and_says_how_much_it_was() -> None:
+    drift = decided(compared(), compared(12), retrain_min_drift=0.3, retrain_min_new_images=500)
+    assert not drift.retrain
+    assert drift.reasons == [
+        "Nothing to do: 12 new images since span 3, the last that was trained on "
+        "(data.retrain_min_new_images is 500); largest drift 0.02 of image/brightness "
+        "(data.retrain_min_drift is 0.3).",
+        "To train all the same: --set data.retrain_min_drift=null "
+        "--set data.retrain_min_new_images=null",
+    ]
+
+
+def test_new_images_since_the_last_training_add_up() -> None:
+    drift = decided(compared(100), compared(500), retrain_min_new_images=500)
+    assert drift.retrain
+    assert drift.reasons == ["500 new images since span 3 reach data.retrain_min_new_images (500)."]
+    assert not decided(compared(100), compared(499), retrain_min_new_images=500).retrain
+
+
+@pytest.mark.parametrize(
+    ("latest", "untrained"),
+    [
+        (compared(brightness=0.4, classes=0.35), compared()),
+        (compared(), compared(brightness=0.4, classes=0.35)),
+    ],
+    ids=["newest span", "all since the last training"],
+)
+def test_drift_triggers_wherever_it_shows(latest: Comparison, untrained: Comparison) -> None:
+    drift = decided(latest, untrained, retrain_min_drift=0.3)
+    assert drift.retrain
+    assert drift.reasons == [
+        "Drift of image/brightness 0.40, image/class/text 0.35 reaches data.retrain_min_drift "
+        "(0.3)."
+    ]
+
+
+def test_nothing_new_never_triggers() -> None:
+    drift = decided(compared(brightness=0.9), Comparison(0, 1_000), retrain_min_drift=0.3)
+    assert not drift.retrain
+    assert drift.reasons[0] == (
+        "Nothing to do: no new image since span 3, the last that was trained on."
+    )
+
+
+def test_handful_of_images_gives_no_verdict_on_drift() -> None:
+    few = compared(MIN_IMAGES - 1, brightness=0.9)
+    drift = decided(few, few, retrain_min_drift=0.3)
+    assert not drift.retrain
+    assert f"too few to speak of drift ({MIN_IMAGES - 1}, at least {MIN_IMAGES}" in drift.reasons[0]
+    require_little_drift(decided(few, few), DriftConfig(stop_above_drift=0.3))
+
+
+@pytest.mark.parametrize("is_latest", [True, False])
+def test_too_much_drift_stops_the_run_and_names_what_drifted(is_latest: bool) -> None:
+    far, near = compared(brightness=0.62, classes=0.31), compared()
+    drift = decided(*((far, near) if is_latest else (near, far)))
+    with pytest.raises(DataError) as caught:
+        require_little_drift(drift, DriftConfig(stop_above_drift=0.3))
+    assert caught.value.exit_code == 3
+    assert caught.value.cause == (
+        "Span 5 drifted: image/brightness 0.62, image/class/text 0.31 (data.stop_above_drift is "
+        "0.3; 0 is equal, 1 is nothing in common)."
+    )
+    assert caught.value.fix == (
+        "Look at the new images; take away what does not belong, or accept them: "
+        "--set data.stop_above_drift=null"
+    )
+
+
+def test_drift_at_the_bound_does_not_stop() -> None:
+    drift = decided(compared(brightness=0.3))
+    require_little_drift(drift, DriftConfig(stop_above_drift=0.3))
+
+
+def test_drift_is_written_before_the_run_stops(tmp_path: Path) -> None:
+    images = records(1, 60) + records(2, 40, brightness=0.1)
+    examples = write_examples(tmp_path / "examples", images)
+    compute_statistics(examples, str(tmp_path), spans=Spans(2, 1, 1))
+    with pytest.raises(DataError, match="Span 2 drifted: image/brightness"):
+        write_drift(tmp_path, tmp_path / "out", DriftConfig(stop_above_drift=0.5))
+    written = files.read_json(tmp_path / "out" / contracts.DRIFT_FILE)
+    assert (written["span"], written["previous_span"]) == (2, 1)
+    assert (written["num_images"], written["num_previous_images"]) == (40, 60)
+    assert written["largest"]["feature"] == BRIGHTNESS
+    assert written["distances"][BRIGHTNESS]["measure"] == "jensen_shannon"
+    assert written["distances"][CLASS]["measure"] == "l_infinity"
+    assert written["is_enough_data"]
+    assert written["retrain"]
+    assert written["since_trained"]["trained_span"] == 1
+
+
+def test_first_span_is_written_without_a_comparison(tmp_path: Path) -> None:
+    examples = write_examples(tmp_path / "examples", records(1, 20))
+    compute_statistics(examples, str(tmp_path), spans=Spans(1))
+    write_drift(tmp_path, tmp_path, DriftConfig(stop_above_drift=0.1, retrain_min_drift=0.1))
+    written = files.read_json(tmp_path / contracts.DRIFT_FILE)
+    assert written["distances"] == {}
+    assert (written["largest"], written["since_trained"]) == (None, None)
+    assert (written["is_enough_data"], written["retrain"]) == (False, True)
