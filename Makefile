@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE :=
 SLIMWORKS_SHARED ?= ../shared
 export SLIMWORKS_SHARED
 
-.PHONY: help setup demo test test-all test-slow check format bench docs measure-networks compile lock protos clean
+.PHONY: help setup demo test test-all test-slow engines test-engines check format bench docs measure-networks compile lock protos clean
 
 help:  ## This list
 	@echo "SlimWorks: labelled photos in, a gated model behind TensorFlow Serving out."
@@ -45,13 +45,19 @@ demo: setup  ## Handwritten digits to a served, gated model (about 2 minutes)
 	$(BIN)/python -m slimworks.pipeline.demo --root $(ROOT)
 
 test: setup  ## Fast tests: no network, no cluster
-	$(BIN)/python -m pytest -m "not slow" -q
+	$(BIN)/python -m pytest -m "not slow and not engine" -q
 
-test-all: setup  ## Every test, the slow ones too
+test-all: setup engines  ## Every test, the slow ones and those of the engines too
 	$(BIN)/python -m pytest -q
 
 test-slow: setup  ## Only the slow tests (kills, whole pipelines, big networks)
-	$(BIN)/python -m pytest -m slow -q
+	$(BIN)/python -m pytest -m "slow and not engine" -q
+
+engines: setup  ## What engine tests run on (Flink, servers of file systems), into .engines
+	@for fetch in tests/engines/fetch_*.sh; do PYTHON=$(BIN)/python sh $$fetch .engines || exit; done
+
+test-engines: setup engines  ## Tests on Flink and on real servers of file systems
+	$(BIN)/python -m pytest -m engine -q
 
 check: setup  ## Format, lint, types
 	$(BIN)/ruff format --check .
@@ -82,4 +88,4 @@ lock:  ## Resolve the locks again (needs uv)
 	echo uv | uv pip compile --quiet --no-header --upgrade --generate-hashes - -o requirements-setup.lock
 
 clean:  ## Remove what was built, but not runs
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
+	rm -rf $(VENV) .engines build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage

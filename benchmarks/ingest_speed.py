@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ingest_memory import write_photos
+from ingest_memory import with_comment, write_photos
 
 LIMIT = """
 import hashlib, io, sys, time, json
@@ -74,12 +74,9 @@ def copy_photos(source: Path, folder: Path, count: int) -> None:
     paths = sorted(source.rglob("*.jpg"))
     for number in range(count):
         path = paths[number % len(paths)]
-        comment = b"%08d" % number
-        segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
         target = folder / path.parent.name / f"{number:06d}.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
-        data = path.read_bytes()
-        target.write_bytes(data[:2] + segment + data[2:])
+        target.write_bytes(with_comment(path.read_bytes(), number))
 
 
 def run(script: str, *arguments: str) -> dict[str, float]:

@@ -59,7 +59,7 @@ def pure_work(folder: Path, config_path: Path) -> float:
     )}  # fmt: skip
     started = time.monotonic()
     outputs = IngestOutputs(at["examples"], at["label_map"], at["report"])
-    ingest(str(config.data.source), outputs, config.data, contracts.LabelMap())
+    ingest(str(config.data.source), outputs, config.data, str(folder / "state"))
     labels = contracts.LabelMap.read(at["label_map"])
     compute_statistics(at["examples"], at["statistics"])
     infer_schema(at["statistics"], labels, at["schema"])

@@ -1,4 +1,4 @@
-"""The bar that a terminal shows of `slimworks.components.progress`, between the lines of the log."""
+"""The bar that a terminal shows of `components/progress.py`, below the lines of the log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from slimworks.components import progress
 from slimworks.components.progress import ProgressState
 
 CLEAR_LINE = "\r\x1b[K"
-_FORMAT = "{desc:<18} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
+_FORMAT = (
+    "{desc:<18} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
+)
 
 
 class TerminalHandler(logging.StreamHandler[IO[str]]):
@@ -21,7 +23,7 @@ class TerminalHandler(logging.StreamHandler[IO[str]]):
 
     def __init__(self, stream: IO[str]) -> None:
         super().__init__(stream)
-        self._has_bar = stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._has_bar = _has_room(stream)
         self._bar: Any = None
         self._bar_label = ""
         if self._has_bar:
@@ -53,8 +55,8 @@ class TerminalHandler(logging.StreamHandler[IO[str]]):
         if self._bar is None or self._bar_label != state.label:
             self._close()
             self._bar, self._bar_label = _new_bar(state, self.stream), state.label
-        self._bar.update(state.done - self._bar.n)
-        self._bar.refresh()
+        if not self._bar.update(state.done - self._bar.n):
+            self._bar.refresh()  # the time goes on where the number does not
         if state.is_ended:
             self._close()
 
@@ -65,6 +67,13 @@ class TerminalHandler(logging.StreamHandler[IO[str]]):
             self._bar = None
 
 
+def _has_room(stream: IO[str]) -> bool:
+    """Whether a bar can be drawn: on a terminal that knows its width."""
+    if not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return False
+    return os.get_terminal_size(stream.fileno()).columns > 0
+
+
 def _new_bar(state: ProgressState, stream: IO[str]) -> Any:
     from tqdm import tqdm
 
@@ -72,4 +81,5 @@ def _new_bar(state: ProgressState, stream: IO[str]) -> Any:
     return tqdm(
         desc=f"  {state.label}", total=state.total, initial=state.initial, unit=f" {state.unit}",
         file=stream, dynamic_ncols=True, bar_format=_FORMAT, mininterval=0.0, miniters=0,
+        smoothing=0.0,  # of the whole: tasks end in clusters
     )  # fmt: skip

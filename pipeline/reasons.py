@@ -11,6 +11,7 @@ from slimworks.pipeline import metadata
 # Set by drivers for the cache key; the words say what they stand for.
 _PROPERTY_NAMES = {
     "source_digest": "the files of the data source",
+    "source_state": "the files of the data source",
     "code_version": "SlimWorks itself",
     "source": "the data source's path",
     "class_names": "the class names",
@@ -146,7 +147,7 @@ def _input_changes(store: Any, before: int, now: int) -> list[str]:
     old = metadata.artifacts_of_execution(store, before, outputs=False)
     new = metadata.artifacts_of_execution(store, now, outputs=False)
     return [
-        f"input {key} is new"
+        f"input {key.rpartition('.')[2]} is new"  # conditions are inputs named _<node>.<channel>
         for key in sorted(set(old) | set(new))
         if [a.id for a in old.get(key, [])] != [a.id for a in new.get(key, [])]
     ]

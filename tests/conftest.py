@@ -33,7 +33,6 @@ def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_examples(tiny_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ingested and transformed `tiny_photos`: examples/, label_map/, graph/, stored/ (lenet)."""
-    from slimworks.components.contracts import LabelMap
     from slimworks.components.ingest.config import DataConfig
     from slimworks.components.ingest.ingest import IngestOutputs, ingest
     from slimworks.components.transform.config import TransformSettings
@@ -41,7 +40,7 @@ def tiny_examples(tiny_photos: Path, tmp_path_factory: pytest.TempPathFactory) -
 
     folder = tmp_path_factory.mktemp("tiny")
     outputs = IngestOutputs(*(str(folder / name) for name in ("examples", "label_map", "report")))
-    ingest(str(tiny_photos), outputs, DataConfig(), LabelMap())
+    ingest(str(tiny_photos), outputs, DataConfig(), str(folder / "state"))
     transform(
         str(folder / "examples"),
         TransformOutputs(str(folder / "graph"), str(folder / "stored")),

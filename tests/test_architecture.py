@@ -12,7 +12,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Modules directly below components/: everyone may import them.
-FOUNDATION = {"artifacts", "beam_options", "contracts", "errors", "files", "labels", "progress", "settings"}
+FOUNDATION = {
+    "artifacts",
+    "beam_options",
+    "contracts",
+    "errors",
+    "files",
+    "labels",
+    "progress",
+    "settings",
+}
 
 # folder below components/ -> folders below components/ that it may import.
 # Libraries (no component.py): examples, preprocessing, nets, checkpoints, export, report, serving.

@@ -16,7 +16,7 @@ from slimworks.components.ingest import storage, worklist
 from slimworks.components.ingest.catalogue import Catalogue
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.images import CheckedImage, Rejection, check_image
-from slimworks.components.ingest.sources.items import SourceItem, is_uri
+from slimworks.components.ingest.sources.items import SourceItem, as_row, is_uri
 
 # Small enough to balance two workers over a thousand photos, large enough that a task costs
 # nothing beside its 64 decodes of a millisecond.
@@ -147,7 +147,7 @@ def absorb_leftovers(catalogue: Catalogue, work: Path) -> int:
 
 def _task_rows(catalogue: Catalogue) -> Iterator[worklist.Row]:
     for item, known_id in catalogue.files_to_check():
-        yield {"item": dataclasses.asdict(item), "known_id": known_id}
+        yield {"item": as_row(item), "known_id": known_id}
 
 
 def check_all(

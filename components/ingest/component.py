@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
@@ -11,9 +13,11 @@ from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.driver import IngestDriver
 from slimworks.components.ingest.executor import IngestExecutor
 
-# Settings that change what is done with the images, not the images. The folder of downloads stays:
-# the driver needs it.
-NOT_IN_KEY = ("stop_above_drift", "retrain_min_drift", "retrain_min_new_images")
+# Settings that change what is done with the images or where, not the images. The folder of
+# downloads stays: the driver needs it.
+NOT_IN_KEY = (
+    "stop_above_drift", "retrain_min_drift", "retrain_min_new_images", "beam_pipeline_args",
+)  # fmt: skip
 
 
 class IngestSpec(component_spec.ComponentSpec):
@@ -24,6 +28,8 @@ class IngestSpec(component_spec.ComponentSpec):
         "config": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
         "state": component_spec.ExecutionParameter(type=str),
+        # For the driver, which empties it: a result does not depend on how it was computed.
+        "beam_pipeline_args": component_spec.ExecutionParameter(type=str, optional=True),
         # Set by the driver at launch.
         "source_state": component_spec.ExecutionParameter(type=str, optional=True),
     }
@@ -59,8 +65,11 @@ class Ingest(base_beam_component.BaseBeamComponent):
             config=config.canonical_json(exclude=("source", *NOT_IN_KEY)),
             code_version=__version__,
             state=state,
+            beam_pipeline_args=json.dumps(config.beam_pipeline_args),
             examples=channel.Channel(type=standard_artifacts.Examples),
             label_map=channel.Channel(type=LabelMap),
             report=channel.Channel(type=IngestReport),
         )
         super().__init__(spec=spec)
+        if config.beam_pipeline_args:
+            self.with_beam_pipeline_args(list(config.beam_pipeline_args))

@@ -25,8 +25,8 @@ class DataConfig(Settings):
     ] = pydantic.Field("auto", description="What data.source is; auto looks at it.")
     download_dir: str | None = pydantic.Field(
         None,
-        description="Where the files of mnist, cifar10 and flowers are kept, or lie already; by "
-        "default ~/.cache/slimworks.",
+        description="Where the files of mnist, cifar10 and flowers are kept, or lie already, and "
+        "compressed tar archives are unpacked; by default ~/.cache/slimworks.",
     )
     # Names of manifest columns; by default the usual names are looked for.
     path_column: str | None = pydantic.Field(
@@ -57,10 +57,10 @@ class DataConfig(Settings):
     # which gives +-6 points at 85 % accuracy, where 0.1 gives +-7. The fractions do not depend
     # on the number of images, because an image must keep its split while the set grows.
     eval_fraction: float = pydantic.Field(
-        0.15, gt=0, le=0.45, description="Fraction of groups that choose the best checkpoint."
+        0.15, gt=0, le=0.45, description="Share of each class that chooses the best checkpoint."
     )
     test_fraction: float = pydantic.Field(
-        0.15, gt=0, le=0.45, description="Fraction of groups that the gate decides on."
+        0.15, gt=0, le=0.45, description="Share of each class that the gate decides on."
     )
     split_seed: int = pydantic.Field(
         0, ge=0, description="Another seed gives another split; images keep their split under one."
@@ -130,6 +130,11 @@ class DataConfig(Settings):
     )
     on_conflict: Literal["set_aside", "error"] = pydantic.Field(
         "set_aside", description="What to do with identical images under two classes."
+    )
+    beam_pipeline_args: tuple[str, ...] = pydantic.Field(
+        (),
+        description="Beam flags: where ingest runs (docs/engines.md), such as "
+        "--direct_num_workers=2, and options of its file systems.",
     )
     num_shards: int | None = pydantic.Field(
         None, ge=1, le=99_999, description="Shards of each split; by default about 150 MB each."

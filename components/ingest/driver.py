@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tfx.dsl.components.base import base_driver as component_driver
@@ -27,12 +28,14 @@ class IngestDriver(component_driver.BaseDriver, portable_driver.BaseDriver):
         portable_driver.BaseDriver.__init__(self, mlmd_connection)
 
     def run(self, execution_info: data_types.ExecutionInfo) -> Any:
-        """Returns a DriverOutput with the exec property to add."""
+        """Returns a DriverOutput with the exec properties to add and to change."""
         properties = execution_info.exec_properties
         output = driver_output_pb2.DriverOutput()
         output.exec_properties[SOURCE_STATE].string_value = describe_source(
             properties["source"],
             DataConfig.model_validate_json(properties["config"]),
             properties["state"],
+            json.loads(properties["beam_pipeline_args"] or "[]"),
         )
+        output.exec_properties["beam_pipeline_args"].string_value = ""
         return output

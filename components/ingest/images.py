@@ -18,6 +18,7 @@ from slimworks.components.examples.image_conversion import UnreadableImageError
 from slimworks.components.ingest import perceptual
 from slimworks.components.ingest.config import DataConfig
 
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # an empty chunk with its checksum
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
 
 
@@ -79,10 +80,13 @@ def check_image(
 
 def _check(data: bytes, image: Image.Image, image_id: str) -> CheckedImage | Rejection:
     stored_size = image.size
+    pixels_start = image.tile[0][2] if image.format == "GIF" and image.tile else None
     image_conversion.load(image, data)
-    if image.format == "PNG":
-        with image_conversion.named_failures("PNG", data):
+    with image_conversion.named_failures(str(image.format), data):
+        if image.format == "PNG":
             _verify_checksums(data)
+        if pixels_start is not None:
+            _verify_end_of_frame(data, pixels_start)
     try:
         return _describe(data, image, image_id, stored_size)
     except UnreadableImageError:
@@ -104,9 +108,22 @@ def _check_size(size: tuple[int, int], config: DataConfig) -> Rejection | None:
 
 
 def _verify_checksums(data: bytes) -> None:
-    """Raises SyntaxError on a wrong chunk checksum: Pillow's load ignores it, libpng does not."""
+    """Raises SyntaxError or OSError where Pillow's load takes a PNG that libpng refuses."""
     with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
         image.verify()
+    if data.rfind(_PNG_END) < 0:
+        raise OSError("truncated in its last chunk")
+
+
+def _verify_end_of_frame(data: bytes, position: int) -> None:
+    """Raises EOFError where a GIF ends behind its pixels, but before the block that says so.
+
+    position: of the first block of pixels; each starts with its length, the last is empty.
+    """
+    while position < len(data) and data[position]:
+        position += 1 + data[position]
+    if position >= len(data):
+        raise EOFError("truncated behind its first frame")
 
 
 def _describe(

@@ -33,7 +33,10 @@ _LOGGER = logging.getLogger(__name__)
 _WORK_FOLDER = "work"
 _SETTINGS_FILE = "settings.json"
 # Settings of `data` that change what is done with the images, not the images.
-NOT_INGESTED = ("stop_above_drift", "retrain_min_drift", "retrain_min_new_images", "download_dir")
+NOT_INGESTED = (
+    "stop_above_drift", "retrain_min_drift", "retrain_min_new_images", "download_dir",
+    "beam_pipeline_args",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,7 +222,7 @@ class _Ingest:
             facts = summary.count_changes(catalogue) | summary.group_facts(catalogue, planned)
             span = catalogue.count("SELECT MAX(span) FROM planned")
             span = max(span, previous_span)
-            self._commit(label_map, new_shards, digest, span)
+            self._commit(label_map, new_shards, digest, span, planned.is_anew)
             self.warnings += evidence.weak_points(catalogue, label_map, class_names.values())
             self._warn_of_moves(planned)
             result = self._publish(planned, label_map, facts, digest, span, previous_span,
@@ -267,7 +270,12 @@ class _Ingest:
             spans.forget_shards(self.catalogue, lost)
 
     def _commit(
-        self, label_map: LabelMap, new_shards: Sequence[NewShard], digest: str, span: int
+        self,
+        label_map: LabelMap,
+        new_shards: Sequence[NewShard],
+        digest: str,
+        span: int,
+        is_anew: bool,
     ) -> None:
         # First: should the transaction not come, the map has classes that nothing uses yet.
         label_map.write(self.catalogue.folder)
@@ -282,6 +290,7 @@ class _Ingest:
                 "settings": settings_of(self.source, self.config),
                 "split_settings": split_settings(self.config),
             },
+            is_anew=is_anew,
         )
 
     def _warn_of_moves(self, planned: Planned) -> None:

@@ -28,6 +28,7 @@ _LOGGER = logging.getLogger(__name__)
 _PAGE = "docs/engines.md has the whole command."
 _START_SECONDS = 90.0  # a JVM on a busy machine; usually 3
 _STOP_SECONDS = 10.0
+_ANSWER_SECONDS = 5.0
 _LOG_LINES = 20
 # Becomes the program that it is given, which the system ends with this process (Linux only).
 _TIED_TO_PARENT = (
@@ -60,7 +61,10 @@ def job_arguments(flags: RunnerFlags) -> Iterator[list[str]]:
     with tempfile.TemporaryDirectory(prefix="slimworks-beam-") as folder:
         if options.environment_type == "PROCESS" and not _has_command(options):
             arguments.append(f"--environment_config={_boot_config(Path(folder))}")
-        if options.job_endpoint or options.flink_submit_uber_jar or flags.runner == "PrismRunner":
+        if options.job_endpoint:
+            _require_answer(options.job_endpoint)
+            yield arguments
+        elif options.flink_submit_uber_jar or flags.runner == "PrismRunner":
             yield arguments
         elif flags.runner == "FlinkRunner":
             with _flink_job_server(options, Path(folder)) as endpoint:
@@ -111,7 +115,7 @@ def _flink_job_server(options: argparse.Namespace, folder: Path) -> Iterator[str
             stderr=log,
         )
         try:
-            _await_port(process, port, folder / "job-server.log")
+            _await_port(process, port, folder / "job-server.log", options.flink_job_server_jar)
             yield f"localhost:{port}"
         finally:
             process.terminate()
@@ -148,13 +152,34 @@ def _flink_command(options: argparse.Namespace, folder: Path, port: int) -> list
     ]  # fmt: skip
 
 
+def _require_answer(endpoint: str) -> None:
+    """Beam itself would wait for minutes. A server that is just being started gets some seconds."""
+    host, _, port = endpoint.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise ConfigError(
+            f"--job_endpoint={endpoint} is no address.", "Write --job_endpoint=HOST:PORT."
+        )
+    end = time.monotonic() + _ANSWER_SECONDS
+    while True:
+        try:
+            socket.create_connection((host, int(port)), 1).close()
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise ConfigError(
+                    f"No job server answers at --job_endpoint={endpoint}: {error}.",
+                    f"Start it, or correct the address. {_PAGE}",
+                ) from error
+        time.sleep(0.2)
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         return int(probe.getsockname()[1])
 
 
-def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _await_port(process: subprocess.Popen[bytes], port: int, log: Path, jar: str) -> None:
     """Waits until the server answers."""
     end = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < end:
@@ -165,7 +190,7 @@ def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     state = "did not answer" if process.returncode is None else f"ended ({process.returncode})"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
     raise ConfigError(
-        f"Flink's job server {state}: {' '.join(map(str, process.args[5:]))}",  # type: ignore[union-attr,index]
-        f"Its last lines are above. Check the jar and the Java version (11 or 17). {_PAGE}",
+        f"Flink's job server {state}: --flink_job_server_jar={jar}.",
+        f"Its last lines stand above. Check the jar and the Java version (11 or 17). {_PAGE}",
         "\n".join(lines),
     )

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,12 +27,13 @@ from slimworks.components.ingest.catalogue import Catalogue, item_of
 from slimworks.components.ingest.checking import kept_path
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.images import Rejection
-from slimworks.components.ingest.sources.items import SourceItem, display_name
+from slimworks.components.ingest.sources.items import SourceItem, as_row, display_name
 
 # Large enough to read in one sweep from an object store, small enough to spread over workers
 # (TensorFlow's own advice: 100 to 200 MB).
 SHARD_BYTES = 150 * 1_000_000
 SHARDS_FOLDER = "shards"
+_WRITE_FOLDER = "write"
 # A split is dealt out anew when it has more than twice the shards that it needs, and these more:
 # so a daily ingest of a few photos copies the set once a week or so.
 _EXTRA_SHARDS = 8
@@ -182,7 +184,7 @@ def _shard_rows(catalogue: Catalogue, state: Path, shard: NewShard) -> Iterator[
             continue
         yield {
             "image_id": image_id,
-            "item": dataclasses.asdict(item_of(row)) | {"class_name": class_name},
+            "item": as_row(item_of(row)) | {"class_name": class_name},
             "class_index": class_index,
             "group": group,
             "span": span,
@@ -285,8 +287,10 @@ def write_shards(
     shards = deal_out(catalogue, config)
     if not shards:
         return []
+    # Of a killed ingest, which may have planned other shards.
+    shutil.rmtree(work / _WRITE_FOLDER, ignore_errors=True)
     rows = (_shard_rows(catalogue, state, shard) for shard in shards)
-    tasks = worklist.write_tasks(work / "write", "shard", rows)
+    tasks = worklist.write_tasks(work / _WRITE_FOLDER, "shard", rows)
     args = tuple(beam_pipeline_args)
     function = functools.partial(write_shard, config, str(state), str(work), args)
     num_images = catalogue.count("SELECT COUNT(*) FROM to_write")

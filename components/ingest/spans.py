@@ -49,7 +49,11 @@ _FORGET_GONE = (
 
 
 def commit(
-    catalogue: Catalogue, new_shards: Sequence[NewShard], settings: dict[str, object]
+    catalogue: Catalogue,
+    new_shards: Sequence[NewShard],
+    settings: dict[str, object],
+    *,
+    is_anew: bool,
 ) -> None:
     """Makes `planned` and `written` the state that the next ingest starts from.
 
@@ -57,9 +61,12 @@ def commit(
         catalogue: With the temporary tables `planned`, `to_write`, `written` and `units`.
         new_shards: Durable already.
         settings: Values of the catalogue's settings.
+        is_anew: Splits were made anew: images that are not there now forget theirs.
     """
     run = catalogue.connection.execute
     with catalogue.transaction():
+        if is_anew:
+            run("DELETE FROM images WHERE image_id NOT IN (SELECT image_id FROM planned)")
         run(_FORGET_SHARDS)
         run(_TAKE_PLANNED)
         run(_TAKE_WRITTEN)

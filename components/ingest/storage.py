@@ -30,17 +30,14 @@ _SYSTEM_ERRORS = frozenset(
 )  # fmt: skip
 
 
-def configure(
-    beam_pipeline_args: Sequence[str], retry_seconds: float = storage_remote.RETRY_SECONDS
-) -> None:
+def configure(beam_pipeline_args: Sequence[str]) -> None:
     """Tells this process how to reach remote file systems, in the driver and in each worker.
 
     Args:
         beam_pipeline_args: Beam's own options, such as `--s3_endpoint_url` or `--hdfs_host`; others
             are passed over.
-        retry_seconds: How long a server may be away before the run stops.
     """
-    storage_remote.configure(beam_pipeline_args, retry_seconds)
+    storage_remote.configure(beam_pipeline_args)
 
 
 def open_binary(path: str) -> BinaryIO:

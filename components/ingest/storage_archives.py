@@ -48,6 +48,8 @@ _FEED_BYTES = {zipfile.ZIP_BZIP2: 1 << 12, zipfile.ZIP_LZMA: 1 << 12}
 _COPY_BYTES = 1 << 20
 # Of gzip, tar and the headers in them. gzip's BadGzipFile is an OSError: named before `read_item`.
 _DAMAGE = (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError, struct.error, ValueError)
+# Names are decoded when the archive is opened.
+_ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, UnicodeDecodeError)
 _Stamp = tuple[str, int, int, int, int]
 
 
@@ -119,7 +121,7 @@ def _read_zip_member(path: str, key: str, max_bytes: int) -> bytes | Rejection:
         return Rejection("unreadable", _CHANGED)
     except NotImplementedError as error:
         return Rejection("unsupported_compression", str(error))
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+    except _ZIP_DAMAGE as error:
         return _corrupt(error)
     except OSError as error:
         if error.errno is not None:
@@ -181,7 +183,7 @@ def read_tfrecord_image(path: str, key: str, max_bytes: int) -> bytes | Rejectio
     for name in ("image/encoded", "image"):
         if name in features and features[name].bytes_list.value:
             return bytes(features[name].bytes_list.value[0])
-    return Rejection("unreadable", "the record has neither image/encoded nor image")
+    return Rejection("not_an_image", "the record has neither image/encoded nor image")
 
 
 class _Unpacked:
@@ -234,6 +236,8 @@ def read_idx_image(path: str, key: str, max_bytes: int) -> bytes | Rejection:
         file = _unpacked(path)
         magic, count, height, width = IDX_HEADER.unpack(file.read(0, IDX_HEADER.size))
         size = height * width
+        if size > max_bytes:
+            return too_large(max_bytes, size)
         if magic != IDX_IMAGES or int(key) >= count:
             return Rejection("unreadable", _CHANGED)
         pixels = file.read(IDX_HEADER.size + int(key) * size, size)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from typing import Protocol
+
+_LONGEST_ANSWER_LETTERS = 200
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,3 +68,8 @@ class RemoteStore(Protocol):
 def last_part(uri: str) -> str:
     """Name of a file without its folder."""
     return uri.rstrip("/").rpartition("/")[2]
+
+
+def one_line(answer: object) -> str:
+    """What a server or its client said, for the middle of a message: short, without full stop."""
+    return textwrap.shorten(str(answer), _LONGEST_ANSWER_LETTERS, placeholder=" ...").rstrip(".")

@@ -14,6 +14,7 @@ from slimworks.components.ingest.storage_contract import (
     Page,
     UnreachableError,
     last_part,
+    one_line,
 )
 
 _LOGGER = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ def _client(beam_options: Sequence[str]) -> Any:
     try:
         import google.auth
         from apache_beam.io.gcp.gcsio import create_storage_client
-        from google.cloud import storage
+        from google.cloud.storage import Client
     except ImportError:
         raise ConfigError(
             "gs:// needs Google's packages for Beam, which are not installed.",
@@ -125,7 +126,7 @@ def _client(beam_options: Sequence[str]) -> Any:
             return _explaining("gs://", lambda: create_storage_client(options))
     except google.auth.exceptions.DefaultCredentialsError:
         _LOGGER.info("ingest: no Google credentials: only public buckets can be read")
-    return storage.Client.create_anonymous_client()
+    return Client.create_anonymous_client()
 
 
 def _split(uri: str) -> tuple[str, str]:
@@ -147,17 +148,21 @@ def _explained(error: Exception, uri: str) -> Exception:
     from google.auth import exceptions as auth
 
     if isinstance(error, (api.TooManyRequests, api.ServerError, api.RetryError)):
-        return UnreachableError(str(error))
+        return UnreachableError(one_line(error))
     if isinstance(error, (requests.exceptions.RequestException, auth.TransportError)):
-        return UnreachableError(str(error))
+        return UnreachableError(one_line(error))
     if isinstance(error, (auth.GoogleAuthError, api.Unauthorized)):
         return ConfigError(
-            f"There are no credentials to read {uri} with: {error}.", _CREDENTIALS_FIX
+            f"There are no credentials to read {uri} with: {one_line(error)}.", _CREDENTIALS_FIX
         )
     if isinstance(error, api.Forbidden):
-        return PermissionError(errno.EACCES, f"the server refuses it: {error.message}", uri)
+        return PermissionError(
+            errno.EACCES, f"the server refuses it: {one_line(error.message)}", uri
+        )
     if isinstance(error, api.NotFound):
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
     if isinstance(error, api.GoogleAPICallError):
-        return OSError(errno.EIO, f"the server answers {error.code}: {error.message}", uri)
+        return OSError(
+            errno.EIO, f"the server answers {error.code}: {one_line(error.message)}", uri
+        )
     return error

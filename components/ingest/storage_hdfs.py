@@ -13,6 +13,7 @@ from slimworks.components.ingest.storage_contract import (
     Page,
     UnreachableError,
     last_part,
+    one_line,
 )
 
 _Result = TypeVar("_Result")
@@ -111,14 +112,16 @@ def _explained(error: Exception, uri: str) -> Exception:
     import requests
 
     if isinstance(error, requests.exceptions.RequestException):
-        return UnreachableError(str(error))
+        return UnreachableError(one_line(error))
     if not isinstance(error, hdfs.HdfsError):
         return error
     kind = str(error.exception or error.message)
     if "FileNotFound" in kind or "does not exist" in error.message:
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
     if "AccessControl" in kind or "Security" in kind:
-        return PermissionError(errno.EACCES, error.message, uri)
+        return PermissionError(
+            errno.EACCES, f"the server refuses it: {one_line(error.message)}", uri
+        )
     if any(word in kind for word in ("Standby", "Retriable", "SafeMode", "StateException")):
-        return UnreachableError(error.message)
-    return OSError(errno.EIO, error.message, uri)
+        return UnreachableError(one_line(error.message))
+    return OSError(errno.EIO, one_line(error.message), uri)

@@ -35,27 +35,20 @@ _STREAM_BUFFER_BYTES = 256 * 1024
 _SCHEMES = ("gs", "hdfs", "s3")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Settings:
-    options: tuple[str, ...] = ()
-    retry_seconds: float = RETRY_SECONDS
-
-
 # One a process, as in Beam's own FileSystems.set_options: task functions are called by the engine,
 # which passes nothing but the item.
-_settings = _Settings()
+_options: tuple[str, ...] = ()
 
 
-def configure(beam_pipeline_args: Sequence[str], retry_seconds: float = RETRY_SECONDS) -> None:
+def configure(beam_pipeline_args: Sequence[str]) -> None:
     """Tells this process how to reach remote file systems.
 
     Args:
         beam_pipeline_args: Beam's own options, such as `--s3_endpoint_url` or `--hdfs_host`; others
             are passed over.
-        retry_seconds: How long a server may be away before the run stops.
     """
-    global _settings
-    _settings = _Settings(tuple(beam_pipeline_args), retry_seconds)
+    global _options
+    _options = tuple(beam_pipeline_args)
 
 
 def find(uri: str) -> FoundFile:
@@ -154,9 +147,9 @@ def _patiently(uri: str, request: Callable[[RemoteStore], _Result]) -> _Result:
     """Calls `request`, again and again while the server does not answer.
 
     Raises:
-        DataError: It did not answer for `retry_seconds`.
+        DataError: It did not answer for RETRY_SECONDS.
     """
-    store = _store(uri.partition("://")[0].lower(), _settings.options, os.getpid())
+    store = _store(uri.partition("://")[0].lower(), _options, os.getpid())
     start = time.monotonic()
     is_first = True
     for pause in _pauses(uri):
@@ -164,12 +157,12 @@ def _patiently(uri: str, request: Callable[[RemoteStore], _Result]) -> _Result:
             return request(store)
         except UnreachableError as error:
             waited = time.monotonic() - start
-            if waited + pause > _settings.retry_seconds:
+            if waited + pause > RETRY_SECONDS:
                 raise _gave_up(uri, waited, error) from error
             if is_first:
                 _LOGGER.warning(
                     "ingest: %s does not answer (%s); trying again for %.0f s",
-                    uri, error, _settings.retry_seconds,
+                    uri, error, RETRY_SECONDS,
                 )  # fmt: skip
             is_first = False
         time.sleep(pause)

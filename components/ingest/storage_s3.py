@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from slimworks.components.ingest.storage_contract import (
     Page,
     UnreachableError,
     last_part,
+    one_line,
 )
 
 _CONNECT_SECONDS = 5  # a server in another region answers within one
@@ -40,7 +40,6 @@ _WRONG_REGION = frozenset(
 )
 # Codes of "not now" that come with a status below 500.
 _NOT_NOW = frozenset({"RequestTimeout", "Throttling", "ThrottlingException", "RequestThrottled"})
-_LONGEST_ANSWER_LETTERS = 200
 _CREDENTIALS_FIX = (
     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) wherever a worker runs; "
     "docs/storage.md has the other ways."
@@ -164,7 +163,7 @@ def _client(beam_options: Sequence[str]) -> Any:
         )
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
         raise ConfigError(
-            f"The S3 client cannot be made: {_line(error)}.",
+            f"The S3 client cannot be made: {one_line(error)}.",
             "Correct ~/.aws/config, the AWS_* variables or --s3_* in data.beam_pipeline_args.",
         ) from error
 
@@ -180,11 +179,6 @@ def _version(facts: dict[str, Any]) -> str:
     return f"{facts.get('ETag', '')} {facts['LastModified'].isoformat()}".strip()
 
 
-def _line(text: object) -> str:
-    """One line without its full stop, for the middle of a message."""
-    return textwrap.shorten(str(text), _LONGEST_ANSWER_LETTERS, placeholder=" ...").rstrip(".")
-
-
 def _explained(error: Exception, uri: str) -> Exception:
     """What boto3 raised, in the words of `RemoteStore`."""
     import botocore.exceptions as boto
@@ -194,7 +188,7 @@ def _explained(error: Exception, uri: str) -> Exception:
         return _explained_answer(error, uri)
     if isinstance(error, boto.SSLError):
         return ConfigError(
-            f"{uri}: the server's certificate is not trusted ({_line(error)}).",
+            f"{uri}: the server's certificate is not trusted ({one_line(error)}).",
             "Name its authority's file: AWS_CA_BUNDLE=FILE, or --s3_verify=FILE in "
             "data.beam_pipeline_args.",
         )
@@ -203,14 +197,14 @@ def _explained(error: Exception, uri: str) -> Exception:
         boto.MetadataRetrievalError, urllib3.exceptions.HTTPError,
     )  # fmt: skip
     if isinstance(error, unreachable):
-        return UnreachableError(_line(error))
+        return UnreachableError(one_line(error))
     credentials = (
         boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError,
         boto.NoAuthTokenError, boto.TokenRetrievalError, boto.SSOError, boto.LoginError,
     )  # fmt: skip
     if isinstance(error, credentials):
         return ConfigError(
-            f"There are no credentials to read {uri} with: {_line(error)}.", _CREDENTIALS_FIX
+            f"There are no credentials to read {uri} with: {one_line(error)}.", _CREDENTIALS_FIX
         )
     if isinstance(error, boto.ParamValidationError):
         return ConfigError(
@@ -219,7 +213,7 @@ def _explained(error: Exception, uri: str) -> Exception:
         )
     if isinstance(error, (boto.BotoCoreError, ValueError)):
         return ConfigError(
-            f"{uri} cannot be asked for: {_line(error)}.", "Correct it: s3://BUCKET/FOLDER/FILE."
+            f"{uri} cannot be asked for: {one_line(error)}.", "Correct it: s3://BUCKET/FOLDER/FILE."
         )
     return error
 
@@ -231,7 +225,7 @@ def _explained_answer(error: Any, uri: str) -> Exception:
     message = error.response.get("Error", {}).get("Message") or code
     if code in _WRONG_CREDENTIALS:
         return ConfigError(
-            f"The server refuses the credentials for {uri}: {code}, {_line(message)}.",
+            f"The server refuses the credentials for {uri}: {code}, {one_line(message)}.",
             _CREDENTIALS_FIX,
         )
     if code == "NoSuchBucket":
@@ -241,7 +235,7 @@ def _explained_answer(error: Any, uri: str) -> Exception:
         )
     if code in _WRONG_REGION or status == 301:
         return ConfigError(
-            f"{uri} is in another region: {_line(message)}.",
+            f"{uri} is in another region: {one_line(message)}.",
             "Set AWS_DEFAULT_REGION, or --s3_region_name=REGION in data.beam_pipeline_args.",
         )
     if code in _NOT_NOW or status == 429 or status >= 500:

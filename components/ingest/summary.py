@@ -242,15 +242,22 @@ def _reject_rows(catalogue: Catalogue) -> Iterator[Row]:
 
 
 def group_facts(catalogue: Catalogue, planned: Planned) -> dict[str, int]:
-    """Proof that what belongs together is in one split."""
+    """Proof that what belongs together is in one split.
+
+    Counted over the user's groups and the pairs of near-duplicates, not over what the plan made of
+    them.
+    """
     count = catalogue.count
+    splits = planned.splits.split[planned.pairs]
+    leaking_pairs = (splits >= 0).all(axis=1) & (splits[:, 0] != splits[:, 1])
     return {
         "num_changed_split": planned.num_changed_split,
         "num_set_aside_for_splits": len(planned.splits.set_aside),
         "num_groups": count("SELECT COUNT(DISTINCT component) FROM planned WHERE is_live"),
-        "groups_in_several_splits": count(
-            "SELECT COUNT(*) FROM (SELECT component FROM planned GROUP BY component "
-            "HAVING COUNT(DISTINCT split) > 1)"
+        "groups_in_several_splits": int(leaking_pairs.sum())
+        + count(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM memberships JOIN planned USING (number) "
+            "GROUP BY memberships.user_group HAVING COUNT(DISTINCT split) > 1)"
         ),
     }
 

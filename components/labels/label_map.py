@@ -88,10 +88,6 @@ class LabelMap:
             return self
         return LabelMap(tuple(update.meanings.class_names), (*self.history, *update.changes))
 
-    def extended(self, class_names: Iterable[str]) -> LabelMap:
-        """Returns this map with the unknown names appended in sorted order."""
-        return self.updated(class_names)
-
     def index_of(self, name: str) -> int:
         """Index that images of a class get which the source calls `name`.
 

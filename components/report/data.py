@@ -198,8 +198,8 @@ def _ranges(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
         ("Width, pixels", sizes.get("width"), wording.count),
         ("Height, pixels", sizes.get("height"), wording.count),
         ("File size", sizes.get("bytes"), wording.size),
-        ("Brightness, 0 to 1", summary.get("brightness"), wording.decimal),
-        ("Sharpness", summary.get("sharpness"), wording.decimal),
+        ("Brightness, 0 to 1", summary.get("brightness"), wording.figure),
+        ("Sharpness", summary.get("sharpness"), wording.figure),
     ]
     return [
         (name, show(found.get("min")), show(found.get("median")), show(found.get("max")))

@@ -9,15 +9,17 @@ from typing import Any
 
 from slimworks.components.report.thumbnails import Thumbnails
 
-CONFLICT, NEAR, IDENTICAL = "conflict", "near", "identical"
+CONFLICT, NEAR_CONFLICT, NEAR, IDENTICAL = "conflict", "near_conflict", "near", "identical"
 # What a reader must act on comes first.
 TITLES = {
     CONFLICT: "Identical images under several classes",
+    NEAR_CONFLICT: "Nearly identical images under several classes",
     NEAR: "Nearly identical images",
     IDENTICAL: "Identical files",
 }
 MEANINGS = {
     CONFLICT: "One of the classes is wrong: none of these files is used until that is mended.",
+    NEAR_CONFLICT: "One of the classes may be wrong. All are used, and share a split.",
     NEAR: "All are used, and share a split.",
     IDENTICAL: "One of each is used.",
 }
@@ -27,17 +29,17 @@ MAX_PICTURES = 6  # of one group
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """One image of a group; `thumbnail` is a data URI or None."""
+    """One image of a group and the files that hold it; `thumbnail` is a data URI or None."""
 
     thumbnail: str | None
     names: Sequence[str]
-    class_names: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Images that belong together."""
+    """Images that belong together, and all the classes under which they were found."""
 
+    class_names: Sequence[str]
     pictures: Sequence[Picture]
     num_more: int
 
@@ -62,9 +64,9 @@ def duplicate_kinds(rows: Iterable[Mapping[str, Any]], thumbnails: Thumbnails) -
     counts: Counter[str] = Counter()
     first: dict[str, list[Mapping[str, Any]]] = {kind: [] for kind in TITLES}
     for row in rows:
-        kind = CONFLICT if row.get("conflict") else row.get("kind", IDENTICAL)
+        kind = _kind(row)
         counts[kind] += 1
-        if kind in first and len(first[kind]) < MAX_GROUPS:
+        if len(first[kind]) < MAX_GROUPS:
             first[kind].append(row)
     return [
         Kind(TITLES[kind], MEANINGS[kind], counts[kind], [_group(r, thumbnails) for r in found])
@@ -73,20 +75,24 @@ def duplicate_kinds(rows: Iterable[Mapping[str, Any]], thumbnails: Thumbnails) -
     ]
 
 
+def _kind(row: Mapping[str, Any]) -> str:
+    if row.get("kind") == NEAR:
+        return NEAR_CONFLICT if row.get("conflict") else NEAR
+    return CONFLICT if row.get("conflict") else IDENTICAL
+
+
 def _group(row: Mapping[str, Any], thumbnails: Thumbnails) -> Group:
     names = [str(name) for name in row.get("duplicates", ())]
     if row.get("kept") and row["kept"] not in names:
         names.insert(0, str(row["kept"]))
-    class_names = [str(name) for name in row.get("classes", ())]
+    class_names = sorted({str(name) for name in row.get("classes", ())})
     image_ids = list(row.get("image_ids") or [row.get("image_id")])
     if len(image_ids) > 1:
         pictures = [
-            Picture(thumbnails.uri(image_id), names[i : i + 1], class_names[i : i + 1])
-            for i, image_id in enumerate(image_ids[:MAX_PICTURES])
+            Picture(thumbnails.uri(image_id), names[number : number + 1])
+            for number, image_id in enumerate(image_ids[:MAX_PICTURES])
         ]
-        return Group(pictures, len(image_ids) - len(pictures))
+        return Group(class_names, pictures, len(image_ids) - len(pictures))
     # Identical files look alike: one picture, all names.
-    shown = Picture(
-        thumbnails.uri(image_ids[0]), names[:MAX_PICTURES], sorted(set(class_names))[:MAX_PICTURES]
-    )
-    return Group([shown], len(names) - len(shown.names))
+    picture = Picture(thumbnails.uri(image_ids[0]), names[:MAX_PICTURES])
+    return Group(class_names, [picture], len(names) - len(picture.names))

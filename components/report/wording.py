@@ -44,6 +44,13 @@ def decimal(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.3f}"
 
 
+def figure(value: float | None) -> str:
+    """Three significant digits: 0.0412 -> "0.0412", 1036.4 -> "1,036"."""
+    if value is None:
+        return NOTHING
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def seconds(value: float | None) -> str:
     """0.31 -> "0.3 s", 42.4 -> "42 s", 754 -> "12 min 34 s"."""
     if value is None:
@@ -73,6 +80,7 @@ FILTERS: dict[str, Callable[[Any], str]] = {
     "points": points,
     "count": count,
     "decimal": decimal,
+    "figure": figure,
     "seconds": seconds,
     "size": size,
 }

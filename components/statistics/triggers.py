@@ -127,7 +127,7 @@ def _images(number: int) -> str:
 def _largest(comparison: Comparison, against: str = "") -> str:
     if not comparison.is_enough_data or comparison.largest is None:
         fewer = min(comparison.num_images, comparison.num_previous_images)
-        return f"too few to speak of drift ({fewer}, at least {MIN_IMAGES} are needed)"
+        return f"too few to speak of drift: {fewer} of at least {MIN_IMAGES}"
     feature, distance = comparison.largest
     return f"largest drift {distance:.2f} of {feature}{against and f' {against}'}"
 
@@ -170,8 +170,8 @@ def require_little_drift(drift: Drift, config: DriftConfig) -> None:
         raise DataError(
             f"Span {drift.spans.span} drifted: {_listed(over)} (data.stop_above_drift is "
             f"{limit:g}; 0 is equal, 1 is nothing in common).",
-            "Look at the new images; take away what does not belong, or accept them: "
-            "--set data.stop_above_drift=null",
+            "Look at the new images; take away what does not belong, or accept them, until there "
+            "is a newer span: --set data.stop_above_drift=null",
         )
 
 

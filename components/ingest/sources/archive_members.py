@@ -111,7 +111,7 @@ def _tar_members(path: str) -> Iterator[Member]:
 
 
 def _require_end(stream: BinaryIO, offset: int) -> None:
-    """Raises where an archive does not end with zeros: tarfile takes a damaged header for the end."""
+    """Raises where no zeros end an archive: tarfile takes a damaged header for the end."""
     stream.seek(offset)
     block = stream.read(tarfile.BLOCKSIZE)
     if not block:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from slimworks.components.errors import ConfigError, DataError
@@ -56,7 +57,6 @@ class ArchiveSource:
         self.declared_classes: tuple[str, ...] = ()
         self.notes = SourceNotes()
         self._archives = archives
-        self._config = config
         self._cache = cache_folder(config.download_dir)
 
     def units(self) -> Iterator[SourceUnit]:
@@ -66,22 +66,21 @@ class ArchiveSource:
     def items(self) -> Iterator[SourceItem]:
         """Yields the images of one archive after the other, in the order of their members."""
         self.notes.clear()
-        tally = classes.ClassTally(self._config.exclude_classes)
+        sizes: Counter[str] = Counter()
         manifests: list[str] = []
         with seen_names() as seen:
             for archive in self._archives:
                 for item in self._items_of(archive, seen, manifests):
-                    if tally.takes(item.class_name):
-                        yield item
+                    sizes[item.class_name] += 1
+                    yield item
         if self.notes.num_ignored:
             where = "outside of class folders"
             self.notes.warnings.append(f"{self.notes.num_ignored} files {where} are ignored.")
-        tally.require_known_exclusions()
         shown = display_name(self.location)
-        if len(tally.sizes) < 2 and manifests:
+        if len(sizes) < 2 and manifests:
             raise _manifest_inside(shown, manifests[0])
-        tally.require_two(
-            shown, self.notes, "class folder with files in it",
+        classes.require_two(
+            sizes, shown, self.notes, "class folder with files in it",
             "Pack one folder for each class, such as cats/1.jpg and dogs/1.jpg.",
         )  # fmt: skip
 

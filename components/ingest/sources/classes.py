@@ -1,66 +1,38 @@
-"""What every listing must come to: at least two classes, and excluded ones that exist."""
+"""What every listing must come to: at least two classes."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from slimworks.components.errors import ConfigError, DataError, nearest
+from slimworks.components.errors import DataError
 from slimworks.components.ingest.sources.items import SourceNotes
 
 _MOST_NAMED = 12  # classes in one message
 
 
-class ClassTally:
-    """Counts the images of each class while a source lists them; leaves out what is excluded."""
+def require_two(
+    sizes: Counter[str], location: str, notes: SourceNotes, what: str, fix: str
+) -> None:
+    """Raises DataError where no class or one only was found.
 
-    def __init__(self, exclude_classes: Sequence[str]) -> None:
-        self.excluded = dict.fromkeys(exclude_classes, False)  # whether each was met
-        self.sizes: Counter[str] = Counter()
-
-    def takes(self, class_name: str) -> bool:
-        """Counts one image; False where its class is excluded."""
-        if class_name in self.excluded:
-            self.excluded[class_name] = True
-            return False
-        self.sizes[class_name] += 1
-        return True
-
-    def require_known_exclusions(self) -> None:
-        """Raises ConfigError where a class was to be left out that is not there."""
-        known = sorted({*self.sizes, *(name for name, is_met in self.excluded.items() if is_met)})
-        for name, is_met in self.excluded.items():
-            if not is_met:
-                raise ConfigError(
-                    f"data.exclude_classes names {name!r}, which is no class of the data."
-                    f"{nearest(name, known)}",
-                    f"Known classes: {named(known)}.",
-                )
-
-    def require_two(self, location: str, notes: SourceNotes, what: str, fix: str) -> None:
-        """Raises DataError where no class or one only was found.
-
-        Args:
-            location: The source.
-            notes: What its listing noticed.
-            what: What a source of this format has to hold, for the message.
-            fix: What to do about it.
-        """
-        if not self.sizes and not notes.num_ignored:
-            raise DataError(f"The data source {location} is empty.", fix)
-        if not self.sizes:
-            raise DataError(
-                f"The data source {location} has {notes.num_ignored} files but no {what}.", fix
-            )
-        if len(self.sizes) == 1:
-            raise single_class(location, next(iter(self.sizes)), fix)
-
-
-def single_class(location: str, name: str, fix: str) -> DataError:
-    """Error for a source whose every image is of one class."""
-    return DataError(
-        f"{location} holds one class only, {name!r}: a classifier needs at least two.", fix
-    )
+    Args:
+        sizes: Number of images by class name.
+        location: The source, as messages show it.
+        notes: What its listing noticed.
+        what: What a source of this format has to hold.
+        fix: What to do about it.
+    """
+    if not sizes and not notes.num_ignored:
+        raise DataError(f"The data source {location} is empty.", fix)
+    if not sizes:
+        cause = f"The data source {location} has {notes.num_ignored} files but no {what}."
+        raise DataError(cause, fix)
+    if len(sizes) == 1:
+        name = next(iter(sizes))
+        raise DataError(
+            f"{location} holds one class only, {name!r}: a classifier needs at least two.", fix
+        )
 
 
 def named(names: Iterable[str]) -> str:

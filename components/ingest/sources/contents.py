@@ -60,9 +60,13 @@ class Contents:
 
 
 def _entries(folder: str) -> Iterator[tuple[str, bool]]:
-    """Yields (name, whether it is a folder), less hidden and system files."""
+    """Yields (name, whether it is a folder), less hidden and system files, pipes and devices."""
     if not is_uri(folder):
-        yield from ((entry.name, walking.is_folder(entry)) for entry in walking.scan(folder))
+        for entry in walking.scan(folder):
+            if walking.is_folder(entry):
+                yield entry.name, True
+            elif walking.is_file(entry):
+                yield entry.name, False
         return
     for name, is_folder in storage.list_names(folder):
         if not names.is_left_out(name):
@@ -76,9 +80,10 @@ def look_into(location: str, own_folders: Sequence[str] = ()) -> Contents:
         DataError: The folder cannot be read.
     """
     contents = Contents(location)
+    own = walking.real_paths(own_folders)
     for name, is_folder in _entries(location):
         if is_folder:
-            if not _is_own(contents.path_of(name), own_folders):
+            if not _is_own(contents.path_of(name), own):
                 contents.folders.append(name)
         elif _has_suffix(name, MANIFEST_SUFFIXES):
             contents.manifests.append(name)
@@ -92,11 +97,11 @@ def look_into(location: str, own_folders: Sequence[str] = ()) -> Contents:
     return contents
 
 
-def _is_own(folder: str, own_folders: Sequence[str]) -> bool:
+def _is_own(folder: str, own: Sequence[str]) -> bool:
     """Whether a folder is SlimWorks' own; a split folder stays one, whatever lies in it."""
     if is_uri(folder) or names.split_word(folder.rpartition("/")[2]):
         return False
-    return walking.holds_any(folder, own_folders)
+    return walking.holds_any(folder, own)
 
 
 def _find_split_tfrecords(contents: Contents) -> None:

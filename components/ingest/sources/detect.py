@@ -112,6 +112,10 @@ def _missing(location: str) -> ConfigError:
 
 
 def _open_file(location: str, config: DataConfig) -> Source:
+    if not is_uri(location) and not os.path.isfile(location):
+        raise ConfigError(
+            f"The data source {display_name(location)} is a pipe, a socket or a device.", _ACCEPTED
+        )
     kind = file_kind(location)
     if config.format in ("folders", "split_folders"):
         raise ConfigError(
@@ -206,13 +210,13 @@ def _class_or_split_folders(contents: Contents) -> str:
 
 
 def _open_folders(contents: Contents, config: DataConfig, own_folders: Sequence[str]) -> Source:
-    return FolderSource(contents.location, config, own_folders)
+    return FolderSource(contents.location, own_folders)
 
 
 def _open_split_folders(
     contents: Contents, config: DataConfig, own_folders: Sequence[str]
 ) -> Source:
-    return FolderSource(contents.location, config, own_folders, is_split=True)
+    return FolderSource(contents.location, own_folders, is_split=True)
 
 
 def _open_manifest(contents: Contents, config: DataConfig, _: Sequence[str]) -> Source:

@@ -11,11 +11,11 @@ aside.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from slimworks.components.errors import ConfigError, DataError
 from slimworks.components.ingest import storage
-from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.sources import classes, names, walking
 from slimworks.components.ingest.sources.items import (
     SourceItem,
@@ -39,7 +39,6 @@ class FolderSource:
     def __init__(
         self,
         location: str,
-        config: DataConfig,
         own_folders: Sequence[str] = (),
         *,
         is_split: bool = False,
@@ -48,7 +47,6 @@ class FolderSource:
 
         Args:
             location: Absolute path or URI of the folder.
-            config: The `data` section.
             own_folders: Folders that SlimWorks writes to: a folder that holds one of them is no
                 class, so that a run root inside the data does no harm.
             is_split: Whether the first folders are splits.
@@ -57,8 +55,7 @@ class FolderSource:
         self.format = "split_folders" if is_split else "folders"
         self.declared_classes: tuple[str, ...] = ()
         self.notes = SourceNotes()
-        self._config = config
-        self._own_folders = own_folders
+        self._own_folders = walking.real_paths(own_folders)
         self._is_split = is_split
 
     def units(self) -> Iterator[SourceUnit]:
@@ -68,26 +65,22 @@ class FolderSource:
     def items(self) -> Iterator[SourceItem]:
         """Yields the images of one class after the other (remote: as the store lists them)."""
         self.notes.clear()
-        tally = classes.ClassTally(self._config.exclude_classes)
+        sizes: Counter[str] = Counter()
         seen: dict[str | None, set[str]] = {}
-        found = self._remote() if is_uri(self.location) else self._local(tally)
+        found = self._remote() if is_uri(self.location) else self._local()
         for item in found:
-            if tally.takes(item.class_name):
-                seen.setdefault(item.split, set()).add(item.class_name)
-                yield item
+            sizes[item.class_name] += 1
+            seen.setdefault(item.split, set()).add(item.class_name)
+            yield item
         if self.notes.num_ignored:
             where = "outside of class folders"
             self.notes.warnings.append(f"{self.notes.num_ignored} files {where} are ignored.")
-        tally.require_known_exclusions()
-        self._require_classes(tally)
+        self._require_classes(sizes)
         self._compare_splits(seen)
 
-    def _local(self, tally: classes.ClassTally) -> Iterator[SourceItem]:
+    def _local(self) -> Iterator[SourceItem]:
         root = os.path.realpath(self.location)
         for prefix, folder, class_name, split in self._class_folders():
-            if class_name in tally.excluded:
-                tally.takes(class_name)
-                continue
             is_empty = True
             for item in walking.walk(folder, prefix, class_name, split, root):
                 is_empty = False
@@ -141,13 +134,13 @@ class FolderSource:
                 split=split,
             )  # fmt: skip
 
-    def _require_classes(self, tally: classes.ClassTally) -> None:
+    def _require_classes(self, sizes: Counter[str]) -> None:
         fix = arrange_fix(self.location)
-        if len(tally.sizes) == 1 and not self._is_split:
-            inner = f"{self.location}/{next(iter(tally.sizes))}"
+        if len(sizes) == 1 and not self._is_split:
+            inner = f"{self.location}/{next(iter(sizes))}"
             if _holds_folders(inner):
                 fix = f"If the classes are the folders inside it, give --data '{inner}'"
-        tally.require_two(self.location, self.notes, "class folder with files in it", fix)
+        classes.require_two(sizes, self.location, self.notes, "class folder with files in it", fix)
 
     def _compare_splits(self, seen: dict[str | None, set[str]]) -> None:
         everywhere = set().union(*seen.values())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 REMOTE_SCHEMES = ("gs", "s3", "hdfs")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NAMES_TO_KEEP = 20  # of ignored files: enough to recognise them, short enough to read
 
 # How to get an image's bytes from the file that holds it (storage.py has a reader for each).
@@ -50,6 +52,11 @@ class SourceItem:
     split: str | None = None
     group: str | None = None
     slices: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def as_row(item: SourceItem) -> dict[str, object]:
+    """The item as keyword arguments of itself; dataclasses.asdict would copy ten times as long."""
+    return {name: getattr(item, name) for name in SourceItem.__slots__}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,8 +119,9 @@ class Source(Protocol):
 
 
 def display_name(path: str) -> str:
-    r"""Printable form of a path: undecodable bytes become `\xNN`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    r"""Printable form of a path, in one line: undecodable bytes and controls become `\xNN`."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def is_uri(location: str) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -87,15 +88,14 @@ class ManifestSource:
     def items(self) -> Iterator[SourceItem]:
         """Yields the images in the order of the rows."""
         self.notes.clear()
-        tally = classes.ClassTally(self._config.exclude_classes)
+        sizes: Counter[str] = Counter()
         with seen_names() as seen:
             for item in _looked_up(self._entries(seen)):
-                if tally.takes(item.class_name):
-                    yield item
-        tally.require_known_exclusions()
-        self._require_classes(tally)
+                sizes[item.class_name] += 1
+                yield item
+        self._require_classes(sizes)
         if self._rules.labels is None:
-            self.declared_classes = classes.numeric_order(tally.sizes)
+            self.declared_classes = classes.numeric_order(sizes)
 
     def _entries(self, seen: SeenNames) -> Iterator[Entry]:
         file = self.location.rpartition("/")[2]
@@ -123,11 +123,11 @@ class ManifestSource:
                 "counts once, as the earlier row says."
             )
 
-    def _require_classes(self, tally: classes.ClassTally) -> None:
+    def _require_classes(self, sizes: Counter[str]) -> None:
         shown = display_name(self.location)
         column = self._rules.columns.class_name
-        tally.require_two(
-            shown, self.notes, "row that names an image and its class",
+        classes.require_two(
+            sizes, shown, self.notes, "row that names an image and its class",
             f"Name at least two classes in the column {column!r}, one image a row.",
         )  # fmt: skip
 

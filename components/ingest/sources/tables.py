@@ -236,8 +236,10 @@ def _named_damage(path: str) -> Iterator[None]:
 
     try:
         yield
-    except pyarrow.ArrowException as error:
-        cause = str(error).splitlines()[0]
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's; pyarrow's word for damaged data has no number
+        cause = (str(error).splitlines() or ["it ends early"])[0].rstrip(".")
         raise DataError(
             f"{display_name(path)} cannot be read as Parquet: {cause}.",
             "Write or copy the file again: it is damaged, cut short, or something else.",

@@ -7,6 +7,7 @@ named; where there are too many of them, the source is refused.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from slimworks.components.errors import DataError
@@ -69,19 +70,18 @@ class TFRecordSource:
     def items(self) -> Iterator[SourceItem]:
         """Yields the records in order, file after file."""
         self.notes.clear()
-        tally = classes.ClassTally(self._config.exclude_classes)
+        sizes: Counter[str] = Counter()
         faults = Faults(self.notes, self.location, "records")
         indices: dict[str, int] = {}
         for shard, record, found in self._labelled(faults):
             class_name = found.text or str(found.class_index)
             if found.class_index is not None:
                 indices.setdefault(class_name, found.class_index)
-            if tally.takes(class_name):
-                yield self._item(shard, record, class_name, found)
+            sizes[class_name] += 1
+            yield self._item(shard, record, class_name, found)
         faults.conclude(self._config.max_rejected_fraction)
-        tally.require_known_exclusions()
-        tally.require_two(
-            display_name(self.location), self.notes, "record with an image and its class",
+        classes.require_two(
+            sizes, display_name(self.location), self.notes, "record with an image and its class",
             "Give TFRecords of at least two classes.",
         )  # fmt: skip
         self._declare(indices)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from slimworks.components.ingest.sources import names
 from slimworks.components.ingest.sources.items import SourceItem
@@ -30,6 +30,14 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
     """Whether an entry is a folder, or a link to one; a link to itself is none."""
     try:
         return entry.is_dir()
+    except OSError:
+        return False
+
+
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a regular file, or a link to one."""
+    try:
+        return entry.is_file()
     except OSError:
         return False
 
@@ -101,7 +109,11 @@ def _item(entry: os.DirEntry[str], name: str, class_name: str, split: str | None
     )  # fmt: skip
 
 
-def holds_any(folder: str, paths: Sequence[str]) -> bool:
-    """Whether one of the paths lies in a folder, or is it."""
-    real = os.path.realpath(folder)
-    return any(os.path.commonpath([real, os.path.realpath(path)]) == real for path in paths)
+def real_paths(paths: Iterable[str]) -> tuple[str, ...]:
+    """The paths without links."""
+    return tuple(map(os.path.realpath, paths))
+
+
+def holds_any(folder: str, real: Sequence[str]) -> bool:
+    """Whether one of some real paths lies in a folder, or is it."""
+    return bool(real) and _leads_up(os.path.realpath(folder), real)

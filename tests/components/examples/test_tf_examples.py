@@ -48,7 +48,7 @@ def test_tensorflow_parses_what_we_encode() -> None:
     assert feature[contracts.CLASS_INDEX].int64_list.value[0] == 3
     assert feature[contracts.IMAGE_BRIGHTNESS].float_list.value[0] == 0.25
     assert feature["slice/camera"].bytes_list.value[0] == b"north"
-    assert len(feature) == 14
+    assert len(feature) == 16
 
 
 def test_we_decode_what_tensorflow_encodes() -> None:

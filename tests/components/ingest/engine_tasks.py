@@ -68,3 +68,18 @@ def lack_file(task: str) -> dict[str, int]:
     """Raises what a missing file raises."""
     Path(task).with_name("nothing here").read_bytes()
     return {}
+
+
+def leave_nothing(task: str) -> dict[str, int]:
+    """Forgets its result."""
+    return {}
+
+
+def kill_java_once(task: str) -> dict[str, int]:
+    """Kills the Java program that runs it, in the middle of task 3, the first time."""
+    mark = Path(task).with_name("died")
+    if task.endswith("000003.todo") and not mark.exists():
+        mark.touch()
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)  # this process ends before, with its parent
+    return digest_slowly(task)

@@ -30,19 +30,21 @@ def _free_port() -> int:
 class S3Server:
     """Serves each folder of `root` as a bucket. What is written there directly is served too."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, certificate: Path | None = None) -> None:
         self.root = folder / "buckets"
         self.root.mkdir(parents=True)
         (folder / "attributes").mkdir()
         (folder / "users").mkdir()
         self._folder = folder
+        self._certificate = certificate  # with its key in the same file
         self._port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        scheme = "https" if self._certificate else "http"
+        return f"{scheme}://127.0.0.1:{self._port}"
 
     def options(self, access: str = ACCESS_KEY, secret: str = SECRET_KEY) -> list[str]:
         """Beam options that reach it."""
@@ -60,6 +62,8 @@ class S3Server:
             "--iam-dir", str(self._folder / "users"),
             "posix", "--sidecar", str(self._folder / "attributes"), str(self.root),
         ]  # fmt: skip
+        if self._certificate:
+            command[1:1] = ["--cert", str(self._certificate), "--key", str(self._certificate)]
         with open(self._folder / "log", "ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + _START_SECONDS

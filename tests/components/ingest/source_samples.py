@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from slimworks.components.errors import SlimWorksError
+from slimworks.components.examples import tfrecord
+from slimworks.components.examples.messages import Example
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.sources.detect import open_source
 from slimworks.components.ingest.sources.items import Source, SourceItem
+
+Values = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +47,7 @@ def listed(source: Path | str, own_folders: Sequence[str] = (), **settings: obje
     return Listed(opened, list(opened.items()))
 
 
-def refused(
-    source: Path | str, error: type[SlimWorksError], **settings: object
-) -> tuple[str, str]:
+def refused(source: Path | str, error: type[SlimWorksError], **settings: object) -> tuple[str, str]:
     """Cause and fix of the error that listing raises."""
     with pytest.raises(error) as caught:
         listed(source, **settings)
@@ -59,3 +62,29 @@ def write_files(folder: Path, *names: str) -> Path:
         if not name.endswith("/"):
             path.write_bytes(name.encode("utf-8", "surrogateescape"))
     return folder
+
+
+def example(values: Values) -> bytes:
+    message = Example()
+    for key, value in values.items():
+        feature = message.features.feature[key]
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, int):
+                feature.int64_list.value.append(one)
+            else:
+                feature.bytes_list.value.append(one if isinstance(one, bytes) else one.encode())
+    return bytes(message.SerializeToString())
+
+
+def write_records(path: Path, examples: Sequence[Values]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream:
+        for values in examples:
+            tfrecord.write_record(stream, example(values))
+    return path
+
+
+def slim(index: int, image: bytes = b"jpeg", **more: Any) -> Values:
+    """One record as TF-Slim's converters write it."""
+    values = {"image/encoded": image, "image/format": "jpg", "image/class/label": index}
+    return values | {f"image/{key.replace('__', '/')}": value for key, value in more.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from photo_folders import MakePhotos, outputs_in, photo_bytes, run_ingest
+from photo_folders import MakePhotos, photo_bytes, run_ingest
 
 from slimworks.components import contracts, files
 from slimworks.components.contracts import LabelMap

@@ -158,18 +158,6 @@ def test_run_root_inside_the_source_is_no_class(pets: Path) -> None:
     assert "'slimworks-runs' holds SlimWorks' own files" in found.warnings[0]
 
 
-def test_excluded_class_is_left_out(pets: Path) -> None:
-    write_files(pets, "other/0.png")
-    assert listed(pets, exclude_classes=("other",)).names == ["cats/0.png", "dogs/0.png"]
-
-
-def test_excluded_class_that_is_unknown(pets: Path) -> None:
-    assert refused(pets, ConfigError, exclude_classes=("cat",)) == (
-        "data.exclude_classes names 'cat', which is no class of the data. Did you mean 'cats'?",
-        "Known classes: cats, dogs.",
-    )
-
-
 def test_empty_source(tmp_path: Path) -> None:
     assert refused(tmp_path, DataError) == (
         f"The data source {tmp_path} is empty.",

@@ -96,7 +96,10 @@ def test_split_group_and_slices_come_along(photos: Path) -> None:
 
 
 def test_configured_columns_win_and_empty_ones_switch_off(photos: Path) -> None:
-    text = "file,path,label,species,split,group\n-,images/1.jpg,0,cats,A,g\n-,images/2.jpg,1,dogs,B,g\n"
+    text = (
+        "file,path,label,species,split,group\n"
+        "-,images/1.jpg,0,cats,A,g\n-,images/2.jpg,1,dogs,B,g\n"
+    )
     found = listed(
         manifest(photos, text), path_column="path", class_column="species", split_column="",
         group_column="",

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
+import os
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -113,13 +116,15 @@ def _files() -> dict[str, bytes]:
     return files
 
 
-def _families() -> dict[str, int]:
-    """What must share a split: a patient's pictures and their copies; any other with its copy."""
-    families = {}
-    for name in _files():
-        number = int(Path(name).stem[:3])
-        families[name] = number // 4 if number < 40 else number
-    return families
+def _ties(names: Iterable[str]) -> list[list[str]]:
+    """Those of the names that must share a split: of one patient, or a picture with its copy."""
+    together = defaultdict(list)
+    for name in names:
+        picture, _, mark = Path(name).stem.partition("_")
+        together[picture].append(name)
+        if mark.startswith("patient"):
+            together[mark].append(name)
+    return list(together.values())
 
 
 def _splits_in(examples: Path) -> dict[str, str]:
@@ -127,33 +132,93 @@ def _splits_in(examples: Path) -> dict[str, str]:
     splits = {}
     for split in contracts.SPLITS:
         for example in iterate_examples(examples, split):
-            (name,) = example[contracts.IMAGE_FILENAME]
-            assert isinstance(name, bytes)
-            assert name.decode() not in splits
-            splits[name.decode()] = split
+            name = os.fsdecode(cast(bytes, example[contracts.IMAGE_FILENAME]))
+            assert name not in splits
+            splits[name] = split
     return splits
 
 
-def test_a_folder_grown_in_five_steps_in_random_order_keeps_every_split(tmp_path: Path) -> None:
+def _write(source: Path, files: Mapping[str, bytes]) -> Path:
+    for name, data in files.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(data)
+    return source
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_folder_grown_in_five_steps_in_random_order_keeps_every_split(
+    tmp_path: Path, seed: int
+) -> None:
     files = _files()
-    names = np.random.default_rng(0).permutation(list(files)).tolist()
-    families = _families()
-    source = tmp_path / "photos"
+    names = np.random.default_rng(seed).permutation(list(files)).tolist()
     known: dict[str, str] = {}
-    for step in range(5):
-        for name in names[step * len(names) // 5 : (step + 1) * len(names) // 5]:
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes(files[name])
+    for arrived in np.array_split(names, 5):
+        source = _write(tmp_path / "photos", {name: files[name] for name in arrived})
         summary = run_ingest(source, tmp_path / "out", group_regex=r"patient\d+")
         assert summary.num_changed_split == 0
         assert summary.groups_in_several_splits == 0
         splits = _splits_in(tmp_path / "out" / "examples")
-        assert len(splits) == summary.num_images
         assert {name: splits[name] for name in known} == known
-        together = defaultdict(set)
-        for name, split in splits.items():
-            together[families[name]].add(split)
-        assert all(len(found) == 1 for found in together.values())
+        assert all(len({splits[name] for name in tied}) == 1 for tied in _ties(splits))
         known = splits
     assert len(known) + summary.num_set_aside_for_splits == len(files)
-    assert summary.num_set_aside_for_splits <= 0.1 * len(files)
+    assert summary.num_set_aside_for_splits <= 0.05 * len(files)
+
+
+def _singles(folders: Mapping[str, int]) -> dict[str, bytes]:
+    """So many unlike pictures for each class, below each folder."""
+    names = [
+        f"{folder}{CLASSES[number % 3]}/{number}.jpg"
+        for folder, size in folders.items()
+        for number in range(3 * size)
+    ]
+    return {name: _encoded(_picture(seed), 95) for seed, name in enumerate(names)}
+
+
+def test_renamed_and_returning_images_keep_their_split(tmp_path: Path) -> None:
+    source = _write(tmp_path / "photos", _singles({"": 20}))
+    run_ingest(source, tmp_path / "out")
+    before = _splits_in(tmp_path / "out" / "examples")
+    moved = [name for name in before if before[name] != "train"]
+    for name in moved[::2]:
+        (source / name).rename(source / name.replace(".jpg", "_renamed.jpg"))
+    for name in moved[1::2]:
+        (source / name).rename(tmp_path / Path(name).name)
+    # Others take the place of those that are gone for now.
+    _write(
+        source, {f"rose/new{seed}.jpg": _encoded(_picture(seed), 95) for seed in range(900, 920)}
+    )
+    run_ingest(source, tmp_path / "out")
+    for name in moved[1::2]:
+        (tmp_path / Path(name).name).rename(source / name)
+    summary = run_ingest(source, tmp_path / "out")
+    after = _splits_in(tmp_path / "out" / "examples")
+    assert summary.num_changed_split == 0
+    for name, split in before.items():
+        renamed = name.replace(".jpg", "_renamed.jpg")
+        assert after[renamed if renamed in after else name] == split
+
+
+def test_eval_taken_out_of_the_users_train_folder_stays_taken(tmp_path: Path) -> None:
+    files = _singles({"train/": 30, "test/": 8})
+    source = _write(tmp_path / "photos", dict(list(files.items())[::2]))
+    first = run_ingest(source, tmp_path / "out")
+    before = _splits_in(tmp_path / "out" / "examples")
+    assert all(first.images_by_split["eval"].values())
+    assert {split for name, split in before.items() if name.startswith("test/")} == {"test"}
+    assert {split for name, split in before.items() if name.startswith("train/")} == {
+        "train", "eval",
+    }  # fmt: skip
+    second = run_ingest(_write(source, files), tmp_path / "out")
+    after = _splits_in(tmp_path / "out" / "examples")
+    assert second.num_changed_split == 0
+    assert {name: after[name] for name in before} == before
+
+
+def test_an_image_that_the_user_moves_is_counted(tmp_path: Path) -> None:
+    source = _write(tmp_path / "photos", _singles({"train/": 12, "val/": 6, "test/": 6}))
+    run_ingest(source, tmp_path / "out")
+    (source / "train/rose/1.jpg").rename(source / "test/rose/moved.jpg")
+    summary = run_ingest(source, tmp_path / "out")
+    assert summary.num_changed_split == 1
+    assert _splits_in(tmp_path / "out" / "examples")["test/rose/moved.jpg"] == "test"

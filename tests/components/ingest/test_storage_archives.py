@@ -3,8 +3,10 @@
 import gzip
 import io
 import os
+import struct
 import tarfile
 import threading
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -57,6 +59,15 @@ def test_a_zip_member_that_unpacks_to_too_much_is_set_aside(tmp_path: Path, meth
     assert reason(path, "zip", "roses/1.jpg") == "too_large"
 
 
+def test_a_zip_bomb_is_not_unpacked(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.zip", b"\0" * 50_000_000)
+    tracemalloc.start()
+    assert reason(path, "zip", "roses/1.jpg") == "too_large"
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * _MAX_BYTES
+
+
 def test_a_zip_member_of_the_largest_size_is_read_whole(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", b"\0" * _MAX_BYTES)
     assert read(path, "zip", "roses/1.jpg") == b"\0" * _MAX_BYTES
@@ -97,6 +108,14 @@ def test_a_truncated_zip_archive_is_corrupt(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip")
     path.write_bytes(path.read_bytes()[:-30])
     assert reason(path, "zip", "roses/1.jpg") == "corrupt"
+
+
+def test_a_zip_archive_with_an_undecodable_name_is_corrupt(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("ä.jpg", b"photo")
+    data = (tmp_path / "a.zip").read_bytes().replace("ä".encode(), b"\xc3x")
+    (tmp_path / "a.zip").write_bytes(data)
+    assert reason(tmp_path / "a.zip", "zip", "ä.jpg") == "corrupt"
 
 
 def test_a_zip_archive_that_vanished_is_unreadable(tmp_path: Path) -> None:
@@ -176,9 +195,9 @@ def test_the_image_is_taken_out_of_a_record(tmp_path: Path, feature: str) -> Non
     assert read(tmp_path / "a.tfrecord", "tfrecord", key) == b"photo"
 
 
-def test_a_record_without_image_is_unreadable(tmp_path: Path) -> None:
+def test_a_record_without_image_is_named_so(tmp_path: Path) -> None:
     key = _write_record(tmp_path / "a.tfrecord", "sound", b"miaow")
-    assert reason(tmp_path / "a.tfrecord", "tfrecord", key) == "unreadable"
+    assert reason(tmp_path / "a.tfrecord", "tfrecord", key) == "not_an_image"
 
 
 def test_a_record_with_too_large_an_image_is_set_aside(tmp_path: Path) -> None:
@@ -229,6 +248,12 @@ def test_a_cifar10_image_that_is_not_there_is_unreadable(tmp_path: Path, key: st
 def test_an_idx_image_that_is_not_there_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "images").write_bytes(idx_images(np.zeros((1, 4, 4), np.uint8)))
     assert reason(tmp_path / "images", "idx", "1") == "unreadable"
+
+
+def test_an_idx_header_that_promises_too_much_is_not_believed(tmp_path: Path) -> None:
+    header = struct.pack(">4I", 0x803, 2, 2**32 - 1, 2**32 - 1)
+    (tmp_path / "images").write_bytes(header + b"x" * 100)
+    assert reason(tmp_path / "images", "idx", "0") == "too_large"
 
 
 @pytest.mark.parametrize("kind", ["idx", "cifar10"])

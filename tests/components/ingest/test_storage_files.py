@@ -1,12 +1,13 @@
 """Local files: found, described, read within bounds; what cannot be read is set aside by reason."""
 
 import os
+import resource
 import socket
 from pathlib import Path
 
 import pytest
 
-from slimworks.components.errors import ConfigError
+from slimworks.components.errors import ConfigError, DataError
 from slimworks.components.ingest import storage
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources.items import SourceItem
@@ -128,10 +129,25 @@ def test_an_unknown_kind_of_uri_names_the_known_ones() -> None:
 
 def test_hdfs_without_a_name_node_says_which_flags_to_add() -> None:
     storage.configure(["--hdfs_port=9870"])
-    with pytest.raises(ConfigError) as caught:
-        storage.is_folder("hdfs://photos")
+    try:
+        with pytest.raises(ConfigError) as caught:
+            storage.is_folder("hdfs://photos")
+    finally:
+        storage.configure([])
     assert (
         caught.value.cause
         == "hdfs:// needs --hdfs_host and --hdfs_user in data.beam_pipeline_args."
     )
     assert "--hdfs_host=NAMENODE" in caught.value.fix
+
+
+def test_an_exhausted_machine_is_no_files_fault(photo: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(DataError) as caught:
+            storage.read_item(item(photo), 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert caught.value.cause == f"{photo} cannot be read now: Too many open files."
+    assert "ulimit -n" in caught.value.fix

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from slimworks.components.errors import ConfigError, DataError
-from slimworks.components.ingest import storage
+from slimworks.components.ingest import storage, storage_remote
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources.items import SourceItem
 
@@ -63,7 +63,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Po
     ):
         patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
         _wait_for(port)
-        storage.configure(["--no_auth", f"--job_name=test-{port}"], retry_seconds=2)
+        storage.configure(["--no_auth", f"--job_name=test-{port}"])
         yield process
         process.kill()
         storage.configure([])
@@ -116,7 +116,10 @@ class TestRunningServer:
         assert caught.value.cause == "gs://fotos/roses: there is no bucket 'fotos'."
 
 
-def test_a_server_that_is_gone_stops_the_run(emulator: subprocess.Popen[bytes]) -> None:
+def test_a_server_that_is_gone_stops_the_run(
+    emulator: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_remote, "RETRY_SECONDS", 2.0)
     emulator.kill()
     emulator.wait()
     with pytest.raises(DataError, match="cannot be read: its server did not answer for"):

@@ -6,29 +6,30 @@ from collections.abc import Iterator
 import pytest
 from web_server import Site, serving
 
-from slimworks.components.errors import DataError
+from slimworks.components.errors import ConfigError, DataError
 from slimworks.components.ingest import storage, storage_remote
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources.items import SourceItem
 
 ITEM = SourceItem("1.jpg", "roses", "s3://photos/1.jpg")
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate</Message></Error>"
+MOVED = b"<Error><Code>PermanentRedirect</Code><Message>Use the right endpoint</Message></Error>"
 DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 
 
-def reach(url: str, retry_seconds: float) -> None:
+def reach(url: str) -> None:
     options = [
         f"--s3_endpoint_url={url}", "--s3_access_key_id=key", "--s3_secret_access_key=secret",
         "--s3_region_name=us-east-1",
     ]  # fmt: skip
-    storage.configure(options, retry_seconds)
+    storage.configure(options)
 
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(storage_remote, "_FIRST_PAUSE_SECONDS", 0.02)
     with serving(Site({"/photos/1.jpg": b"photo"})) as running:
-        reach(running.url, retry_seconds=20)
+        reach(running.url)
         yield running
     storage.configure([])
 
@@ -39,18 +40,20 @@ def test_a_busy_server_is_asked_again_until_it_answers(site: Site) -> None:
     assert len(site.requests) == 4
 
 
-def test_a_server_that_stays_busy_stops_the_run_and_says_what_it_said(site: Site) -> None:
+def test_a_server_that_stays_busy_stops_the_run_and_says_what_it_said(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site.failures, site.failure_body = [503] * 99, SLOW_DOWN
-    reach(site.url, retry_seconds=0.3)
+    monkeypatch.setattr(storage_remote, "RETRY_SECONDS", 0.3)
     with pytest.raises(DataError) as caught:
         storage.read_item(ITEM, 100)
     assert caught.value.cause.endswith("(503 SlowDown: Reduce your request rate).")
     assert len(site.requests) > 2
 
 
-def test_an_answer_that_breaks_off_is_no_image(site: Site) -> None:
+def test_an_answer_that_breaks_off_is_no_image(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.cut_after = 3
-    reach(site.url, retry_seconds=0.3)
+    monkeypatch.setattr(storage_remote, "RETRY_SECONDS", 0.3)
     with pytest.raises(DataError, match=r"s3://photos/1\.jpg cannot be read: its server"):
         storage.read_item(ITEM, 100)
 
@@ -62,8 +65,19 @@ def test_a_refused_file_is_set_aside_at_once(site: Site) -> None:
     assert len(site.requests) == 1
 
 
-def test_a_server_that_is_gone_stops_the_run_in_bounded_time() -> None:
-    reach("http://127.0.0.1:9", retry_seconds=1)
+def test_another_region_says_what_to_set(site: Site) -> None:
+    site.failures, site.failure_body = [301] * 9, MOVED
+    with pytest.raises(ConfigError) as caught:
+        storage.read_item(ITEM, 100)
+    assert caught.value.cause == "s3://photos/1.jpg is in another region: Use the right endpoint."
+    assert "--s3_region_name=REGION in data.beam_pipeline_args" in caught.value.fix
+
+
+def test_a_server_that_is_gone_stops_the_run_in_bounded_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(storage_remote, "RETRY_SECONDS", 1.0)
+    reach("http://127.0.0.1:9")
     start = time.monotonic()
     with pytest.raises(DataError) as caught:
         storage.read_item(ITEM, 100)

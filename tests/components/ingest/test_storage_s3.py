@@ -16,7 +16,7 @@ import pytest
 from s3_server import ACCESS_KEY, SECRET_KEY, S3Server, server_binary
 
 from slimworks.components.errors import ConfigError, DataError
-from slimworks.components.ingest import storage
+from slimworks.components.ingest import storage, storage_remote
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources.items import SourceItem
 
@@ -38,7 +38,7 @@ def server(running: S3Server) -> Iterator[S3Server]:
     bucket = running.root / "photos"
     subprocess.run(["rm", "-rf", str(bucket)], check=True)
     client.create_bucket(Bucket="photos")
-    storage.configure(running.options(), retry_seconds=30)
+    storage.configure(running.options())
     yield running
     storage.configure([])
 
@@ -148,7 +148,7 @@ def test_a_zip_archive_is_read_in_place_and_anew_after_it_changed(server: S3Serv
 def test_a_file_that_may_not_be_read_is_set_aside_alone(server: S3Server) -> None:
     open_uri, secret_uri = put(server, "1.jpg", b"x"), put(server, "secret.jpg", b"x")
     _add_reader(server)
-    storage.configure(server.options("reader", "reader-secret"), retry_seconds=30)
+    storage.configure(server.options("reader", "reader-secret"))
     assert read(open_uri) == b"x"
     found = read(secret_uri)
     assert isinstance(found, Rejection)
@@ -177,7 +177,7 @@ def _add_reader(server: S3Server) -> None:
 @pytest.mark.parametrize("call", [read, storage.describe_file, storage.list_names])
 def test_wrong_credentials_stop_the_run(server: S3Server, call) -> None:  # type: ignore[no-untyped-def]
     uri = put(server, "1.jpg", b"x")
-    storage.configure(server.options(secret="wrong"), retry_seconds=30)
+    storage.configure(server.options(secret="wrong"))
     with pytest.raises(ConfigError) as caught:
         call(uri)
     assert caught.value.cause.startswith(
@@ -197,6 +197,34 @@ def test_a_name_that_cannot_be_a_bucket_is_named(server: S3Server) -> None:
     with pytest.raises(ConfigError) as caught:
         storage.is_folder("s3://my photos!/roses")
     assert "'my photos!' is no name of a bucket" in caught.value.cause
+
+
+def _certificate(folder: Path) -> Path:
+    path = folder / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=x",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path), "-out", f"{path}.crt"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    path.write_bytes(path.read_bytes() + Path(f"{path}.crt").read_bytes())
+    return path
+
+
+def test_a_certificate_is_trusted_only_when_it_is_named(tmp_path: Path) -> None:
+    certificate = _certificate(tmp_path)
+    server = S3Server(tmp_path / "s3", certificate)
+    try:
+        (server.root / "photos").mkdir()
+        (server.root / "photos" / "1.jpg").write_bytes(b"x")
+        storage.configure(server.options())
+        with pytest.raises(ConfigError) as caught:
+            storage.is_folder("s3://photos")
+        storage.configure([*server.options(), f"--s3_verify={certificate}"])
+        assert storage.list_names("s3://photos") == [("1.jpg", False)]
+    finally:
+        server.kill()
+    assert caught.value.cause.startswith("s3://photos: the server's certificate is not trusted (")
+    assert "AWS_CA_BUNDLE=FILE, or --s3_verify=FILE" in caught.value.fix
 
 
 def test_reading_goes_on_after_a_killed_server_is_back(server: S3Server) -> None:
@@ -227,9 +255,11 @@ def test_listing_goes_on_after_a_killed_server_is_back(server: S3Server) -> None
     assert sorted(names) == sorted(f"{number}.jpg" for number in range(1_100))
 
 
-def test_a_server_that_stays_away_stops_the_run_in_bounded_time(server: S3Server) -> None:
+def test_a_server_that_stays_away_stops_the_run_in_bounded_time(
+    server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     uri = put(server, "1.jpg", b"x")
-    storage.configure(server.options(), retry_seconds=2)
+    monkeypatch.setattr(storage_remote, "RETRY_SECONDS", 2.0)
     server.kill()
     start = time.monotonic()
     try:

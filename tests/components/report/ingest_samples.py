@@ -23,7 +23,7 @@ def grown_summary(**changes: Any) -> dict[str, Any]:
         "num_near_duplicates": 14, "num_near_duplicate_groups": 6, "num_set_aside_for_splits": 4,
         "groups_in_several_splits": 0, "label_map_version": 5,
         "brightness": {"min": 0.04, "median": 0.41, "max": 0.93},
-        "sharpness": {"min": 0.01, "median": 0.12, "max": 0.44},
+        "sharpness": {"min": 0.504, "median": 1036.378, "max": 5625.441},
         "sizes": {
             "height": {"min": 180, "median": 333, "max": 1024},
             "width": {"min": 160, "median": 500, "max": 1200},
@@ -36,16 +36,19 @@ def grown_summary(**changes: Any) -> dict[str, Any]:
 
 
 def duplicate(kind: str, numbers: list[int], names: list[str], **changes: Any) -> dict[str, Any]:
+    kept = changes.get("kept") or names[0]
     return {
         "kind": kind, "image_id": image_id(numbers[0]), "kept": None, "duplicates": names,
         "image_ids": [image_id(number) for number in numbers],
-        "classes": [name.partition("/")[0] for name in names], "conflict": False, **changes,
+        "classes": sorted({name.partition("/")[0] for name in [*names, kept]}),
+        "conflict": False, **changes,
     }  # fmt: skip
 
 
 DUPLICATES = [
     duplicate("identical", [1], ["roses/copy.jpg"], kept="roses/1.jpg"),
-    duplicate("near", [2, 3], [f"roses/{SCRIPT}.jpg", "tulips/3.jpg"]),
+    duplicate("near", [7, 8], ["roses/8.jpg"], kept="roses/7.jpg"),
+    duplicate("near", [2, 3], ["tulips/3.jpg"], kept=f"roses/{SCRIPT}.jpg", conflict=True),
     duplicate("identical", [4], ["roses/4.jpg", "tulips/4.jpg"], conflict=True),
 ]
 

@@ -20,7 +20,7 @@ from slimworks.components import contracts, files
 from slimworks.components.errors import DataError
 from slimworks.components.report.data_page import write_data_report
 from slimworks.components.report.report import ReportInputs, render_report
-from slimworks.components.report.thumbnails import MAX_THUMBNAILS
+from slimworks.components.report.thumbnails import MAX_THUMBNAILS, Thumbnails
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_sizes_and_light_are_listed(report: Path) -> None:
     text = text_of(report)
     assert "Width, pixels 160 500 1,200" in text
     assert "File size 9.0 kB 101.0 kB 1.2 MB" in text
-    assert "Brightness, 0 to 1 0.040 0.410 0.930" in text
+    assert "Brightness, 0 to 1 0.04 0.41 0.93 Sharpness 0.504 1,036 5,625" in text
 
 
 def test_bars_of_the_splits_add_up_to_the_class(report: Path) -> None:
@@ -118,7 +118,8 @@ def test_duplicates_show_conflicts_first_then_near_then_identical(report: Path) 
     order = [text.index(title) for title in titles]
     assert order == sorted(order)
     assert "roses, tulips roses/4.jpg tulips/4.jpg" in text
-    assert f"roses roses/{SCRIPT}.jpg tulips tulips/3.jpg" in text
+    assert f"roses, tulips roses/{SCRIPT}.jpg tulips/3.jpg" in text
+    assert "roses no picture roses/7.jpg no picture roses/8.jpg" in text
     assert "roses roses/1.jpg roses/copy.jpg" in text
 
 
@@ -221,3 +222,9 @@ def test_page_needs_nothing_heavy() -> None:
         "sys.exit(any(m in sys.modules for m in heavy))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_more_pictures_are_given_out_than_the_limit(report: Path) -> None:
+    thumbnails = Thumbnails(report, limit=2)
+    given = [thumbnails.uri(image_id(number)) for number in (1, 99, 2, 3)]
+    assert [uri is not None for uri in given] == [True, False, True, False]

@@ -106,7 +106,7 @@ def test_handful_of_images_gives_no_verdict_on_drift() -> None:
     few = compared(MIN_IMAGES - 1, brightness=0.9)
     drift = decided(few, few, retrain_min_drift=0.3)
     assert not drift.retrain
-    assert f"too few to speak of drift ({MIN_IMAGES - 1}, at least {MIN_IMAGES}" in drift.reasons[0]
+    assert f"too few to speak of drift: {MIN_IMAGES - 1} of at least" in drift.reasons[0]
     require_little_drift(decided(few, few), DriftConfig(stop_above_drift=0.3))
 
 
@@ -122,8 +122,8 @@ def test_too_much_drift_stops_the_run_and_names_what_drifted(is_latest: bool) ->
         "0.3; 0 is equal, 1 is nothing in common)."
     )
     assert caught.value.fix == (
-        "Look at the new images; take away what does not belong, or accept them: "
-        "--set data.stop_above_drift=null"
+        "Look at the new images; take away what does not belong, or accept them, until there is "
+        "a newer span: --set data.stop_above_drift=null"
     )
 
 

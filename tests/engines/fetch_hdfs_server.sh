@@ -1,0 +1,17 @@
+#!/bin/sh
+# Fetches what the HDFS server of the engine tests is made of (Hadoop, Apache-2.0; 110 MB).
+# usage: fetch_hdfs_server.sh FOLDER
+set -eu
+folder=${1:?usage: fetch_hdfs_server.sh FOLDER}
+here=$(cd "$(dirname "$0")" && pwd)
+mkdir -p "$folder"
+folder=$(cd "$folder" && pwd)
+if [ -d "$folder/hdfs" ]; then exit 0; fi
+if ! command -v mvn >/dev/null; then
+  echo "Error: the HDFS server of the engine tests comes from Maven Central, and mvn is not installed." >&2
+  echo "Fix:   apt-get install maven (Debian), dnf install maven (Fedora), brew install maven (macOS)" >&2
+  exit 2
+fi
+mvn --quiet --batch-mode --file "$here/hdfs/pom.xml" dependency:copy-dependencies \
+  -DoutputDirectory="$folder/.hdfs-jars"
+mv "$folder/.hdfs-jars" "$folder/hdfs"
