@@ -10,7 +10,6 @@ from slimworks.pipeline import metadata
 
 # Set by drivers for the cache key; the words say what they stand for.
 _PROPERTY_NAMES = {
-    "source_digest": "the files of the data source",
     "source_state": "the files of the data source",
     "code_version": "SlimWorks itself",
     "source": "the data source's path",
@@ -112,7 +111,7 @@ def _difference(store: Any, before: Any, now: Any) -> str:
     old, new = metadata.properties_of_execution(before), metadata.properties_of_execution(now)
     changes: list[str] = []
     for key in sorted(set(old) | set(new)):
-        if old.get(key) == new.get(key):
+        if old.get(key) == new.get(key) or _is_same_source(key, old.get(key), new.get(key)):
             continue
         fields = _json_changes(old.get(key), new.get(key))
         if fields is not None:
@@ -124,6 +123,11 @@ def _difference(store: Any, before: Any, now: Any) -> str:
         return "asked to run again, or the earlier result is gone"
     shown = "; ".join(changes[:3])
     return shown if len(changes) <= 3 else f"{shown}; and {len(changes) - 3} more"
+
+
+def _is_same_source(key: str, old: Any, new: Any) -> bool:
+    """Whether only the number of the ingest differs: another setting made it necessary."""
+    return key == "source_state" and str(old).partition(":")[0] == str(new).partition(":")[0]
 
 
 def _json_changes(old: Any, new: Any) -> list[str] | None:

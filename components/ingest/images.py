@@ -19,6 +19,7 @@ from slimworks.components.ingest import perceptual
 from slimworks.components.ingest.config import DataConfig
 
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # an empty chunk with its checksum
+_JPEG_END = b"\xff\xd9"
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
 
 
@@ -80,13 +81,15 @@ def check_image(
 
 def _check(data: bytes, image: Image.Image, image_id: str) -> CheckedImage | Rejection:
     stored_size = image.size
-    pixels_start = image.tile[0][2] if image.format == "GIF" and image.tile else None
+    start = _start_of_pixels(image)
     image_conversion.load(image, data)
     with image_conversion.named_failures(str(image.format), data):
         if image.format == "PNG":
-            _verify_checksums(data)
-        if pixels_start is not None:
-            _verify_end_of_frame(data, pixels_start)
+            _verify_png(data)
+        elif image.format == "JPEG":
+            _verify_jpeg(data, start)
+        elif image.format == "GIF":
+            _verify_gif(data, start)
     try:
         return _describe(data, image, image_id, stored_size)
     except UnreadableImageError:
@@ -107,7 +110,14 @@ def _check_size(size: tuple[int, int], config: DataConfig) -> Rejection | None:
     return None
 
 
-def _verify_checksums(data: bytes) -> None:
+def _start_of_pixels(image: Image.Image) -> int:
+    """Where the coded pixels of an opened JPEG or GIF start, as far as Pillow tells; else 0."""
+    if image.format == "JPEG":
+        return int(image.fp.tell()) if image.fp else 0  # it has read the headers up to there
+    return int(image.tile[0][2]) if image.format == "GIF" and image.tile else 0
+
+
+def _verify_png(data: bytes) -> None:
     """Raises SyntaxError or OSError where Pillow's load takes a PNG that libpng refuses."""
     with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
         image.verify()
@@ -115,7 +125,13 @@ def _verify_checksums(data: bytes) -> None:
         raise OSError("truncated in its last chunk")
 
 
-def _verify_end_of_frame(data: bytes, position: int) -> None:
+def _verify_jpeg(data: bytes, start: int) -> None:
+    """Raises EOFError without an end marker: what an interrupted download fills with zeros."""
+    if data.rfind(_JPEG_END, start) < 0:
+        raise EOFError("truncated, its end marker is missing")
+
+
+def _verify_gif(data: bytes, position: int) -> None:
     """Raises EOFError where a GIF ends behind its pixels, but before the block that says so.
 
     position: of the first block of pixels; each starts with its length, the last is empty.

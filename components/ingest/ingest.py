@@ -343,7 +343,7 @@ class _Ingest:
             num_shards_written=len(new_shards),
             warnings=tuple(self.warnings),
             seconds=round(time.monotonic() - start, 3),
-            **values,  # type: ignore[arg-type]
+            **values,
         )
         files.write_json(report / contracts.SUMMARY_FILE, dataclasses.asdict(result))
         return result

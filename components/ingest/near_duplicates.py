@@ -22,8 +22,8 @@ import numpy as np
 
 from slimworks.components.ingest.perceptual import THUMBNAIL_SIZE
 
-# In each of the 32 orders. Of copies among 100,000 random fingerprints, from which they differ by 32
-# bits, 8 find 99 %.
+# In each of the 32 orders. All of 500 copies that differ by 32 bits are found among 100,000 random
+# fingerprints.
 _NEIGHBOURS = 8
 # Alike things (solar cells) have equal fingerprints in dozens; there a copy is not next to its
 # original. A set in which everything is alike takes no more than this for each image.

@@ -26,6 +26,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from slimworks.components.examples.messages import Example
+from slimworks.components.examples.tfrecord import masked_crc
 from slimworks.components.ingest import storage_remote
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.raw_pixels import png_of_pixels
@@ -42,6 +43,7 @@ IDX_IMAGES = 0x00000803  # unsigned bytes, three dimensions
 IDX_HEADER = struct.Struct(">4I")  # magic number, images, rows, columns
 CIFAR10_SIZE = 32  # pixels
 CIFAR10_RECORD_BYTES = 1 + 3 * CIFAR10_SIZE**2  # class index, then the planes R, G, B
+_CHECKSUM = struct.Struct("<I")  # masked CRC-32C behind the data of a record
 _CHANGED = "the archive changed since it was listed"
 # zipfile feeds bz2 and lzma as much as it is asked for: 4 KiB can make 80 MB.
 _FEED_BYTES = {zipfile.ZIP_BZIP2: 1 << 12, zipfile.ZIP_LZMA: 1 << 12}
@@ -173,9 +175,12 @@ def read_tfrecord_image(path: str, key: str, max_bytes: int) -> bytes | Rejectio
     offset, length = _offset_and_length(key)
     if length > max_bytes + _RECORD_ROOM_BYTES:
         return too_large(max_bytes, length)
-    data = _read_at(path, offset, length)
-    if len(data) < length:
+    record = _read_at(path, offset, length + _CHECKSUM.size)
+    if len(record) < length + _CHECKSUM.size:
         return Rejection("unreadable", _CHANGED)
+    data, (checksum,) = record[:length], _CHECKSUM.unpack(record[length:])
+    if checksum != masked_crc(data):
+        return Rejection("corrupt", "the record does not match its checksum")
     try:
         features = Example.FromString(data).features.feature
     except DecodeError:

@@ -55,15 +55,16 @@ def thumbnail(data: bytes, size: int = THUMBNAIL_PIXELS) -> bytes:
         UnreadableImageError: The image cannot be decoded.
     """
     with image_conversion.opened(data) as image:
-        scale = min(1.0, size / max(image.size))
-        width, height = (max(1, round(side * scale)) for side in image.size)
-        image.draft("RGB", (2 * width, 2 * height))  # a JPEG decodes no finer than that
+        width, height = image.size
+        image.draft("RGB", (2 * size, 2 * size))  # a JPEG decodes no finer than that
         image_conversion.load(image, data)
+        if image.format == "TIFF":
+            width, height = image.size  # loading has turned it
         orientation = image_conversion.orientation_of(image)
-        if image.format == "TIFF" and image.width > image.height != (width > height):
-            width, height = height, width  # loading has turned it
+        scale = min(1.0, size / max(width, height))
+        small_size = max(1, round(width * scale)), max(1, round(height * scale))
         plain = perceptual.plain(image_conversion.with_known_range(image))
-        small = perceptual.on_white(plain).resize((width, height), reducing_gap=2.0)
+        small = perceptual.on_white(plain).resize(small_size, reducing_gap=2.0)
         stream = io.BytesIO()
         image_conversion.upright(small.convert("RGB"), orientation).save(
             stream, "JPEG", quality=_JPEG_QUALITY

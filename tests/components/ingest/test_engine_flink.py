@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import subprocess
 import time
@@ -15,8 +13,11 @@ import engine_tasks
 import psutil
 import pytest
 from engine_tasks import digest_number, make_tasks, results
+from photo_folders import MakePhotos, run_ingest
 
+from slimworks.components import contracts
 from slimworks.components.errors import DataError
+from slimworks.components.examples import tfrecord
 from slimworks.components.ingest.engine import run_tasks
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -48,6 +49,15 @@ def no_process_stays() -> Iterator[None]:
     started = set(psutil.Process().children(recursive=True)) - before
     _, alive = psutil.wait_procs(list(started), timeout=10)
     assert not alive
+    # Workers of a killed runner are no children of this process.
+    end = time.monotonic() + 10
+    while orphans := [p for p in psutil.process_iter(["cmdline"]) if _is_worker(p)]:
+        assert time.monotonic() < end, orphans
+        time.sleep(0.1)
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    return any("ingest.worker_boot import main" in part for part in process.info["cmdline"] or ())
 
 
 @pytest.mark.parametrize("environment", ["LOOPBACK", "PROCESS"])
@@ -85,6 +95,10 @@ def test_engine_that_loses_every_job_is_an_error(tmp_path: Path, flags: list[str
     assert "finished tasks are kept" in caught.value.fix
 
 
+# A thread of Beam's that waits for the job's state.
+@pytest.mark.filterwarnings(
+    "ignore:Exception in thread:pytest.PytestUnhandledThreadExceptionWarning"
+)
 def test_killed_job_server_loses_and_doubles_nothing(tmp_path: Path, flags: list[str]) -> None:
     tasks = make_tasks(tmp_path, 20)
     run_tasks("Digest", engine_tasks.kill_java_once, tasks, [*flags, "--environment_type=PROCESS"])
@@ -165,7 +179,26 @@ def test_standalone_cluster_writes_the_same_results(
         [*flags, f"--flink_master={cluster}", "--environment_type=PROCESS"],
     )  # fmt: skip
     assert results(here) == results(there)
-    for process in psutil.Process().children(recursive=True):
-        if "worker_boot" in " ".join(process.cmdline()):
-            os.kill(process.pid, signal.SIGKILL)
-            pytest.fail("a worker outlived its job")
+
+
+def _examples(output: Path) -> dict[str, set[bytes]]:
+    folder = output / "examples"
+    return {
+        split: {bytes(record) for shard in contracts.split_files(folder, split)
+                for record in tfrecord.iterate_records(shard)}
+        for split in contracts.SPLITS
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("environment", ["LOOPBACK", "PROCESS"])
+def test_ingest_on_flink_writes_the_same_examples(
+    make_photos: MakePhotos, tmp_path: Path, flags: list[str], environment: str
+) -> None:
+    source = make_photos("cats", "dogs", count=80)
+    here = run_ingest(source, tmp_path / "a", num_shards=3)
+    there = run_ingest(
+        source, tmp_path / "b", [*flags, f"--environment_type={environment}"], num_shards=3
+    )
+    assert _examples(tmp_path / "a") == _examples(tmp_path / "b")
+    assert here.images_by_split == there.images_by_split
+    assert sum(map(len, _examples(tmp_path / "b").values())) == 160

@@ -206,8 +206,18 @@ def test_a_record_with_too_large_an_image_is_set_aside(tmp_path: Path) -> None:
 
 
 def test_a_record_that_is_no_example_is_corrupt(tmp_path: Path) -> None:
-    (tmp_path / "a.tfrecord").write_bytes(b"\xff" * 100)
-    assert reason(tmp_path / "a.tfrecord", "tfrecord", "12:50") == "corrupt"
+    with open(tmp_path / "a.tfrecord", "wb") as stream:
+        tfrecord.write_record(stream, b"\xff" * 50)
+    found = read(tmp_path / "a.tfrecord", "tfrecord", "12:50")
+    assert found == Rejection("corrupt", "the record is no tf.train.Example")
+
+
+def test_a_record_with_a_wrong_bit_is_corrupt(tmp_path: Path) -> None:
+    path = tmp_path / "a.tfrecord"
+    key = _write_record(path, "image", b"x" * 100)
+    path.write_bytes(path.read_bytes().replace(b"xxx", b"xyx", 1))
+    found = read(path, "tfrecord", key)
+    assert found == Rejection("corrupt", "the record does not match its checksum")
 
 
 def test_a_record_file_that_shrank_is_unreadable(tmp_path: Path) -> None:
