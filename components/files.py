@@ -75,7 +75,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]]) -> int:
-    """Replaces `path` by one line of JSON per row, atomically, a row at a time; returns how many."""
+    """Replaces `path` by a line of JSON per row, atomically, a row at a time; returns how many."""
     count = 0
     with replaced(path) as stream:
         for row in rows:

@@ -35,6 +35,7 @@ class KubeflowConfig(Settings):
     )
     volume_claim: str = Field("slimworks", description="PersistentVolumeClaim of the workspace.")
 
+
 _FILE_SUFFIX = re.compile(
     r"\.(zip|tar|tgz|tar\.(gz|bz2|xz)|csv|tsv|jsonl|parquet|tfrecords?)$", re.IGNORECASE
 )

@@ -27,7 +27,7 @@ from slimworks.components.examples import image_formats
 from slimworks.components.examples.image_formats import MAX_PIXELS
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageFile
 
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _MODES_WITHOUT_RANGE = ("F", "LAB", "HSV")
@@ -84,7 +84,7 @@ def to_png(data: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
 
 
 @contextlib.contextmanager
-def opened(data: bytes) -> Iterator[Image.Image]:
+def opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
     """Opens an image by its header; no pixel is decoded, and Pillow's warnings are off.
 
     Raises:

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import io
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from slimworks.components.examples import image_conversion, image_formats
 from slimworks.components.examples.image_conversion import UnreadableImageError
@@ -79,7 +79,7 @@ def check_image(
         return Rejection(error.reason, error.detail)
 
 
-def _check(data: bytes, image: Image.Image, image_id: str) -> CheckedImage | Rejection:
+def _check(data: bytes, image: ImageFile.ImageFile, image_id: str) -> CheckedImage | Rejection:
     stored_size = image.size
     start = _start_of_pixels(image)
     image_conversion.load(image, data)
@@ -110,7 +110,7 @@ def _check_size(size: tuple[int, int], config: DataConfig) -> Rejection | None:
     return None
 
 
-def _start_of_pixels(image: Image.Image) -> int:
+def _start_of_pixels(image: ImageFile.ImageFile) -> int:
     """Where the coded pixels of an opened JPEG or GIF start, as far as Pillow tells; else 0."""
     if image.format == "JPEG":
         return int(image.fp.tell()) if image.fp else 0  # it has read the headers up to there

@@ -134,9 +134,7 @@ def test_a_class_that_is_missing_from_a_split_stops_the_run_before_training(
 ) -> None:
     """One patient, one slide, one class: the groups leave nothing of it to evaluate."""
     photos = write_tiny_photos(tmp_path / "photos", num_per_class=150)
-    code, outcome, stderr = run(
-        photos, tmp_path / "runs", "--set", "data.group_regex=left|[^/]+$"
-    )
+    code, outcome, stderr = run(photos, tmp_path / "runs", "--set", "data.group_regex=left|[^/]+$")
     assert code == 3
     error = outcome["error"]
     assert error["cause"].startswith(

@@ -20,7 +20,7 @@ from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.downloads import PublishedFile
 from slimworks.components.ingest.sources import items
 from slimworks.components.ingest.sources.items import SourceItem, SourceNotes, SourceUnit
-from slimworks.components.ingest.storage_archives import CIFAR10_RECORD_BYTES, IDX_HEADER
+from slimworks.components.ingest.storage.archives import CIFAR10_RECORD_BYTES, IDX_HEADER
 
 _DEFAULT_FOLDER = "~/.cache/slimworks"
 _IDX_LABELS_HEADER_BYTES = 8  # magic number, count

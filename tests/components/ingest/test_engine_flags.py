@@ -10,7 +10,7 @@ from engine_tasks import digest_number, make_tasks
 from slimworks.components.beam_options import parse_flags, with_default_runner
 from slimworks.components.errors import ConfigError
 from slimworks.components.ingest.engine import run_tasks
-from slimworks.components.ingest.job_server import job_arguments
+from slimworks.components.ingest.engine.job_server import job_arguments
 
 # A dry run looks up no bucket and no credentials.
 DATAFLOW = (
@@ -117,7 +117,7 @@ def test_job_server_that_ends_at_once_shows_its_last_lines(tmp_path: Path) -> No
 def test_job_server_that_is_not_there_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str, cause: str
 ) -> None:
-    monkeypatch.setattr("slimworks.components.ingest.job_server._ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("slimworks.components.ingest.engine.job_server._ANSWER_SECONDS", 0.3)
     flags = ["--runner=PortableRunner", f"--job_endpoint={endpoint}"]
     with pytest.raises(ConfigError, match=cause):
         run_tasks("Digest", digest_number, make_tasks(tmp_path, 1), flags)
@@ -128,7 +128,7 @@ def test_dataflow_flags_pass_beams_own_validation() -> None:
     from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
     from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
 
-    from slimworks.components.ingest.beam_job import pipeline_options
+    from slimworks.components.ingest.engine.beam_job import pipeline_options
 
     with job_arguments(parse_flags(DATAFLOW)) as arguments:
         options = pipeline_options(arguments)
@@ -141,7 +141,7 @@ def test_dataflow_without_a_project_fails_beams_own_validation() -> None:
     from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
     from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
 
-    from slimworks.components.ingest.beam_job import pipeline_options
+    from slimworks.components.ingest.engine.beam_job import pipeline_options
 
     arguments = [flag for flag in DATAFLOW if not flag.startswith("--project")]
     options = pipeline_options(with_default_runner(arguments))
@@ -154,8 +154,8 @@ def test_spark_flags_reach_beam(monkeypatch: pytest.MonkeyPatch) -> None:
     from apache_beam.runners.portability.spark_runner import SparkRunner
     from apache_beam.runners.runner import create_runner
 
-    from slimworks.components.ingest import job_server
-    from slimworks.components.ingest.beam_job import pipeline_options
+    from slimworks.components.ingest.engine import job_server
+    from slimworks.components.ingest.engine.beam_job import pipeline_options
 
     monkeypatch.setattr(job_server, "_require_answer", lambda endpoint: None)
     with job_arguments(parse_flags([*SPARK, "--spark_version=3"])) as arguments:

@@ -57,7 +57,9 @@ def no_process_stays() -> Iterator[None]:
 
 
 def _is_worker(process: psutil.Process) -> bool:
-    return any("ingest.worker_boot import main" in part for part in process.info["cmdline"] or ())
+    return any(
+        "ingest.engine.worker_boot import main" in part for part in process.info["cmdline"] or ()
+    )
 
 
 @pytest.mark.parametrize("environment", ["LOOPBACK", "PROCESS"])

@@ -10,8 +10,8 @@ from engine_tasks import digest_number, make_tasks, results
 
 from slimworks.components.errors import DataError
 from slimworks.components.ingest import worklist
-from slimworks.components.ingest.attempts import TaskError
 from slimworks.components.ingest.engine import run_tasks
+from slimworks.components.ingest.engine.attempts import TaskError
 
 PROCESSES = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
 THREADS = ("--direct_num_workers=2", "--direct_running_mode=multi_threading")

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from slimworks.components.errors import ConfigError, DataError
-from slimworks.components.ingest import storage, storage_remote
+from slimworks.components.ingest import storage
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources.items import SourceItem
+from slimworks.components.ingest.storage import remote
 
 pytestmark = pytest.mark.engine
 CONTENT = np.random.default_rng(0).bytes(700_000)
@@ -119,7 +120,7 @@ class TestRunningServer:
 def test_a_server_that_is_gone_stops_the_run(
     emulator: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage_remote, "RETRY_SECONDS", 2.0)
+    monkeypatch.setattr(remote, "RETRY_SECONDS", 2.0)
     emulator.kill()
     emulator.wait()
     with pytest.raises(DataError, match="cannot be read: its server did not answer for"):

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from slimworks.components.errors import DataError
-from slimworks.components.ingest import storage, storage_remote
+from slimworks.components.ingest import storage
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources.items import SourceItem
+from slimworks.components.ingest.storage import remote
 
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).parents[3]
@@ -142,7 +143,7 @@ def test_full_urls_name_a_server_first(port: int) -> None:
 
 
 def test_a_server_that_is_gone_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage_remote, "RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(remote, "RETRY_SECONDS", 1.0)
     storage.configure(_options(9, "somebody"))
     with pytest.raises(DataError, match="cannot be read: its server did not answer for"):
         read("hdfs://photos/roses/red/1.jpg")

@@ -7,9 +7,10 @@ import pytest
 from web_server import Site, serving
 
 from slimworks.components.errors import ConfigError, DataError
-from slimworks.components.ingest import storage, storage_remote
+from slimworks.components.ingest import storage
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources.items import SourceItem
+from slimworks.components.ingest.storage import remote
 
 ITEM = SourceItem("1.jpg", "roses", "s3://photos/1.jpg")
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate</Message></Error>"
@@ -27,7 +28,7 @@ def reach(url: str) -> None:
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(storage_remote, "_FIRST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(remote, "_FIRST_PAUSE_SECONDS", 0.02)
     with serving(Site({"/photos/1.jpg": b"photo"})) as running:
         reach(running.url)
         yield running
@@ -44,7 +45,7 @@ def test_a_server_that_stays_busy_stops_the_run_and_says_what_it_said(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.failures, site.failure_body = [503] * 99, SLOW_DOWN
-    monkeypatch.setattr(storage_remote, "RETRY_SECONDS", 0.3)
+    monkeypatch.setattr(remote, "RETRY_SECONDS", 0.3)
     with pytest.raises(DataError) as caught:
         storage.read_item(ITEM, 100)
     assert caught.value.cause.endswith("(503 SlowDown: Reduce your request rate).")
@@ -53,7 +54,7 @@ def test_a_server_that_stays_busy_stops_the_run_and_says_what_it_said(
 
 def test_an_answer_that_breaks_off_is_no_image(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.cut_after = 3
-    monkeypatch.setattr(storage_remote, "RETRY_SECONDS", 0.3)
+    monkeypatch.setattr(remote, "RETRY_SECONDS", 0.3)
     with pytest.raises(DataError, match=r"s3://photos/1\.jpg cannot be read: its server"):
         storage.read_item(ITEM, 100)
 
@@ -76,7 +77,7 @@ def test_another_region_says_what_to_set(site: Site) -> None:
 def test_a_server_that_is_gone_stops_the_run_in_bounded_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(storage_remote, "RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(remote, "RETRY_SECONDS", 1.0)
     reach("http://127.0.0.1:9")
     start = time.monotonic()
     with pytest.raises(DataError) as caught:
@@ -99,8 +100,8 @@ def test_a_server_that_is_away_is_announced_once(
 
 def test_waiting_at_default_takes_about_a_minute() -> None:
     total, number = 0.0, 0
-    for pause in storage_remote._pauses("s3://photos/1.jpg"):
-        if total + pause > storage_remote.RETRY_SECONDS:
+    for pause in remote._pauses("s3://photos/1.jpg"):
+        if total + pause > remote.RETRY_SECONDS:
             break
         total, number = total + pause, number + 1
     assert 45 < total <= 60

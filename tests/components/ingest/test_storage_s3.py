@@ -16,9 +16,10 @@ import pytest
 from s3_server import ACCESS_KEY, SECRET_KEY, S3Server, server_binary
 
 from slimworks.components.errors import ConfigError, DataError
-from slimworks.components.ingest import storage, storage_remote
+from slimworks.components.ingest import storage
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources.items import SourceItem
+from slimworks.components.ingest.storage import remote
 
 pytestmark = pytest.mark.engine
 _MAX_BYTES = 10_000_000
@@ -259,7 +260,7 @@ def test_a_server_that_stays_away_stops_the_run_in_bounded_time(
     server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = put(server, "1.jpg", b"x")
-    monkeypatch.setattr(storage_remote, "RETRY_SECONDS", 2.0)
+    monkeypatch.setattr(remote, "RETRY_SECONDS", 2.0)
     server.kill()
     start = time.monotonic()
     try:

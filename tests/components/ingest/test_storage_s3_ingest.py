@@ -14,9 +14,10 @@ from slimworks.components import contracts
 from slimworks.components.errors import DataError
 from slimworks.components.examples.messages import Example
 from slimworks.components.examples.tfrecord import iterate_records
-from slimworks.components.ingest import checking, storage, storage_remote
+from slimworks.components.ingest import checking, storage
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.ingest import IngestSummary, ingest
+from slimworks.components.ingest.storage import remote
 
 pytestmark = pytest.mark.engine
 _COUNT = 60  # photos of each class
@@ -131,7 +132,7 @@ def test_an_ingest_whose_server_stays_away_stops_and_later_goes_on_where_it_was(
     server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(storage_remote, "RETRY_SECONDS", 1.0)
+        patch.setattr(remote, "RETRY_SECONDS", 1.0)
         _kill_at_photo(40, server, patch)
         with pytest.raises(DataError, match="what is checked already is kept"):
             run(server, "s3://photos", tmp_path)

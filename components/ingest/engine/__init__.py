@@ -12,15 +12,15 @@ from collections.abc import Callable, Sequence
 from slimworks.components import beam_options
 from slimworks.components.beam_options import RunnerFlags
 from slimworks.components.errors import DataError, SlimWorksError
-from slimworks.components.ingest.attempts import (
+from slimworks.components.ingest.engine.attempts import (
     Attempt,
     Counts,
     fault_path,
     is_done,
     raise_fault,
 )
-from slimworks.components.ingest.job_server import job_arguments
-from slimworks.components.ingest.workers import Workers
+from slimworks.components.ingest.engine.job_server import job_arguments
+from slimworks.components.ingest.engine.workers import Workers
 from slimworks.components.progress import Progress
 
 _LOGGER = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def _run_job(
                 attempt(item)
         else:
             with job_arguments(flags) as arguments:
-                from slimworks.components.ingest.beam_job import run_job
+                from slimworks.components.ingest.engine.beam_job import run_job
 
                 run_job(label, attempt, items, arguments)
     except SlimWorksError:
@@ -128,7 +128,7 @@ def _run_in_processes(
         if len(items) <= SMALL_JOB_TASKS:
             workers.run(items)
         else:
-            from slimworks.components.ingest.beam_job import run_job_in_processes
+            from slimworks.components.ingest.engine.beam_job import run_job_in_processes
 
             run_job_in_processes(label, workers, items, flags)
     if workers.error is not None:

@@ -26,7 +26,7 @@ _TERMINATE_SECONDS = 5.0
 # -I: neither the user's environment nor the current folder decides what is imported.
 _PROGRAM = (
     "import sys; sys.path[:] = sys.argv[2:]; "
-    "from slimworks.components.ingest.worker_main import main; main(int(sys.argv[1]))"
+    "from slimworks.components.ingest.engine.worker_main import main; main(int(sys.argv[1]))"
 )
 
 

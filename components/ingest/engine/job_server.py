@@ -40,7 +40,7 @@ _TIED_TO_PARENT = (
 _BOOT = (
     "import sys; count = int(sys.argv.pop(1)); sys.path[:] = sys.argv[1:count + 1]; "
     "del sys.argv[1:count + 1]; "
-    "from slimworks.components.ingest.worker_boot import main; main(sys.argv[1:])"
+    "from slimworks.components.ingest.engine.worker_boot import main; main(sys.argv[1:])"
 )
 
 

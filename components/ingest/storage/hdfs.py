@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from slimworks.components.errors import ConfigError
-from slimworks.components.ingest.storage_contract import (
+from slimworks.components.ingest.storage.contract import (
     FoundFile,
     Page,
     UnreachableError,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from slimworks.components.errors import ConfigError
-from slimworks.components.ingest.storage_contract import (
+from slimworks.components.ingest.storage.contract import (
     FoundFile,
     Page,
     UnreachableError,
@@ -145,7 +145,7 @@ def _client(beam_options: Sequence[str]) -> Any:
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=_READ_SECONDS,
         max_pool_connections=_MAX_CONNECTIONS,
-        retries={"total_max_attempts": 1},  # storage_remote is patient, within its bounds
+        retries={"total_max_attempts": 1},  # `remote` is patient, within its bounds
     )
     try:
         # The same arguments as in Beam's apache_beam/io/aws/clients/s3/boto3_client.py.

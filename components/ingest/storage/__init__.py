@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from slimworks.components.errors import DataError
-from slimworks.components.ingest import storage_archives, storage_remote
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources import items
 from slimworks.components.ingest.sources.items import SourceItem, is_uri
-from slimworks.components.ingest.storage_contract import FoundFile
+from slimworks.components.ingest.storage import archives, remote
+from slimworks.components.ingest.storage.contract import FoundFile
 
 # What a dead network share or an exhausted machine answers: no file's own fault.
 _SYSTEM_ERRORS = frozenset(
@@ -37,7 +37,7 @@ def configure(beam_pipeline_args: Sequence[str]) -> None:
         beam_pipeline_args: Beam's own options, such as `--s3_endpoint_url` or `--hdfs_host`; others
             are passed over.
     """
-    storage_remote.configure(beam_pipeline_args)
+    remote.configure(beam_pipeline_args)
 
 
 def open_binary(path: str) -> BinaryIO:
@@ -48,7 +48,7 @@ def open_binary(path: str) -> BinaryIO:
         DataError: Its server cannot be reached.
         ConfigError: Credentials or options are wrong.
     """
-    return storage_remote.open_stream(path) if is_uri(path) else open(path, "rb")
+    return remote.open_stream(path) if is_uri(path) else open(path, "rb")
 
 
 def exists(path: str) -> bool:
@@ -56,9 +56,9 @@ def exists(path: str) -> bool:
     if not is_uri(path):
         return os.path.exists(path)
     try:
-        storage_remote.find(path)
+        remote.find(path)
     except FileNotFoundError:
-        return storage_remote.is_folder(path)
+        return remote.is_folder(path)
     except IsADirectoryError:
         return True
     return True
@@ -66,13 +66,13 @@ def exists(path: str) -> bool:
 
 def is_folder(path: str) -> bool:
     """Whether there is a folder; on an object store: whether names start with `path/`."""
-    return storage_remote.is_folder(path) if is_uri(path) else os.path.isdir(path)
+    return remote.is_folder(path) if is_uri(path) else os.path.isdir(path)
 
 
 def describe_file(path: str) -> FoundFile:
     """Size and version of one file. Raises as `open_binary`."""
     if is_uri(path):
-        return storage_remote.find(path)
+        return remote.find(path)
     return _described(os.path.basename(path), path, os.stat(path))
 
 
@@ -82,7 +82,7 @@ def walk_files(folder: str) -> Iterator[FoundFile]:
     Raises as `open_binary`; a local link to a folder is not followed.
     """
     if is_uri(folder):
-        yield from storage_remote.walk(folder)
+        yield from remote.walk(folder)
         return
     waiting = [""]
     while waiting:
@@ -99,7 +99,7 @@ def walk_files(folder: str) -> Iterator[FoundFile]:
 def list_names(folder: str) -> list[tuple[str, bool]]:
     """Names directly in a folder, sorted, each with whether it is a folder."""
     if is_uri(folder):
-        return sorted(storage_remote.names(folder))
+        return sorted(remote.names(folder))
     with os.scandir(folder) as entries:
         return sorted((entry.name, entry.is_dir()) for entry in entries)
 
@@ -132,7 +132,7 @@ def read_item(item: SourceItem, max_bytes: int) -> bytes | Rejection:
     if not item.is_regular:
         return Rejection("not_a_file", "a broken link, pipe, socket or device")
     if item.size > max_bytes and item.kind in (items.WHOLE_FILE, items.ZIP_MEMBER):
-        return storage_archives.too_large(max_bytes, item.size)
+        return archives.too_large(max_bytes, item.size)
     try:
         data = _read(item, max_bytes)
     except OSError as error:
@@ -140,16 +140,16 @@ def read_item(item: SourceItem, max_bytes: int) -> bytes | Rejection:
             raise _share_trouble(item, error) from error
         return Rejection("unreadable", str(error.strerror or error))
     if isinstance(data, bytes) and len(data) > max_bytes:
-        return storage_archives.too_large(max_bytes)
+        return archives.too_large(max_bytes)
     return data
 
 
 def _read(item: SourceItem, max_bytes: int) -> bytes | Rejection:
     if item.kind != items.WHOLE_FILE:
-        return storage_archives.READERS[item.kind](item.path, item.key, max_bytes)
+        return archives.READERS[item.kind](item.path, item.key, max_bytes)
     # One byte more than allowed: a file that grew since it was listed is not read whole.
     if is_uri(item.path):
-        return storage_remote.read(item.path, 0, max_bytes + 1)
+        return remote.read(item.path, 0, max_bytes + 1)
     return _read_local(item.path, max_bytes + 1)
 
 

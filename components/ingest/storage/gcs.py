@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from slimworks.components.errors import ConfigError
-from slimworks.components.ingest.storage_contract import (
+from slimworks.components.ingest.storage.contract import (
     FoundFile,
     Page,
     UnreachableError,
@@ -37,7 +37,7 @@ class GcsStore:
         bucket, key = _split(uri)
         if not key:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
-        # `retry=None` everywhere: storage_remote is patient, within its bounds.
+        # `retry=None` everywhere: `remote` is patient, within its bounds.
         blob = _explaining(
             uri,
             lambda: self._client.bucket(bucket).get_blob(key, retry=None, timeout=_TIMEOUT_SECONDS),

@@ -1,4 +1,4 @@
-"""What a remote file system must offer; `storage_s3`, `storage_gcs` and `storage_hdfs` offer it."""
+"""What a remote file system must offer; `s3`, `gcs` and `hdfs` offer it."""
 
 from __future__ import annotations
 

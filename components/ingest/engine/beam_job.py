@@ -20,7 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from slimworks.components import beam_options
 from slimworks.components.beam_options import RunnerFlags
 from slimworks.components.errors import ConfigError, nearest
-from slimworks.components.ingest.workers import Workers
+from slimworks.components.ingest.engine.workers import Workers
 
 Counts = Mapping[str, int]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, TypeVar, cast
 
 from slimworks.components.errors import ConfigError, DataError, nearest
-from slimworks.components.ingest.storage_contract import (
+from slimworks.components.ingest.storage.contract import (
     FoundFile,
     Page,
     RemoteStore,
@@ -194,13 +194,13 @@ def _store(scheme: str, options: tuple[str, ...], process: int) -> RemoteStore:
             "Give a local path, or one that starts with s3://, gs:// or hdfs://.",
         )
     if scheme == "s3":
-        from slimworks.components.ingest.storage_s3 import S3Store
+        from slimworks.components.ingest.storage.s3 import S3Store
 
         return S3Store(options)
     if scheme == "gs":
-        from slimworks.components.ingest.storage_gcs import GcsStore
+        from slimworks.components.ingest.storage.gcs import GcsStore
 
         return GcsStore(options)
-    from slimworks.components.ingest.storage_hdfs import HdfsStore
+    from slimworks.components.ingest.storage.hdfs import HdfsStore
 
     return HdfsStore(options)

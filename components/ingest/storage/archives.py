@@ -27,11 +27,11 @@ from google.protobuf.message import DecodeError
 
 from slimworks.components.examples.messages import Example
 from slimworks.components.examples.tfrecord import masked_crc
-from slimworks.components.ingest import storage_remote
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.raw_pixels import png_of_pixels
 from slimworks.components.ingest.sources import items
 from slimworks.components.ingest.sources.items import is_uri
+from slimworks.components.ingest.storage import remote
 
 # Open archives a thread. Tasks follow the order of the source, so that one is nearly enough; each
 # holds its whole directory, half a kilobyte a member.
@@ -62,7 +62,7 @@ def too_large(max_bytes: int, size: int | None = None) -> Rejection:
 
 
 def _open(path: str) -> BinaryIO:
-    return storage_remote.open_stream(path) if is_uri(path) else open(path, "rb")
+    return remote.open_stream(path) if is_uri(path) else open(path, "rb")
 
 
 def _stamp(path: str) -> _Stamp:
@@ -86,7 +86,7 @@ class _OpenArchives(threading.local):
             while len(self._archives) >= _OPEN_ARCHIVES:
                 self._archives.popitem(last=False)[1].close()
             self._archives[stamp] = zipfile.ZipFile(
-                storage_remote.open_stream(path) if is_uri(path) else path
+                remote.open_stream(path) if is_uri(path) else path
             )
         self._archives.move_to_end(stamp)
         return self._archives[stamp]
@@ -152,7 +152,7 @@ def _offset_and_length(key: str) -> tuple[int, int]:
 
 def _read_at(path: str, start: int, length: int) -> bytes:
     if is_uri(path):
-        return storage_remote.read(path, start, length)
+        return remote.read(path, start, length)
     with open(path, "rb") as stream:
         stream.seek(start)
         return stream.read(length)
