@@ -39,6 +39,11 @@ def check_settings(config: DataConfig) -> dict[str, Any]:
     return {"rules": RULES_VERSION} | {key: getattr(config, key) for key in CHECK_SETTINGS}
 
 
+def is_kept(path: str, is_converted: bool) -> bool:
+    """Whether the first pass leaves an image's bytes for the second: they were dear to get."""
+    return is_converted or is_uri(path)
+
+
 def kept_path(work: str | os.PathLike[str], image_id: str) -> Path:
     """Where the bytes of a converted or remote image wait for the second pass."""
     return Path(work) / _KEPT_FOLDER / image_id[:2] / image_id
@@ -80,7 +85,7 @@ def check_item(
     if isinstance(checked, Rejection):
         return row | dataclasses.asdict(checked)
     stored = checked.converted or data
-    if checked.converted or is_uri(item.path):
+    if is_kept(item.path, checked.converted is not None):
         keep_bytes(work, image_id, stored)
     return row | {"image_id": image_id, "facts": _facts(checked, len(stored))}
 

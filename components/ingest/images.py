@@ -80,8 +80,11 @@ def check_image(
 
 
 def _check(data: bytes, image: ImageFile.ImageFile, image_id: str) -> CheckedImage | Rejection:
-    stored_size = image.size
+    stored_size, channels = image.size, _channels(image)
     start = _start_of_pixels(image)
+    # A JPEG is decoded to grey at a fraction of its size: libjpeg still reads each of its codes,
+    # which is where damage shows, and leaves out what no fact needs. Other formats ignore it.
+    image.draft("L", perceptual.WORKING_SIZE)
     image_conversion.load(image, data)
     with image_conversion.named_failures(str(image.format), data):
         if image.format == "PNG":
@@ -91,7 +94,7 @@ def _check(data: bytes, image: ImageFile.ImageFile, image_id: str) -> CheckedIma
         elif image.format == "GIF":
             _verify_gif(data, start)
     try:
-        return _describe(data, image, image_id, stored_size)
+        return _describe(data, image, image_id, stored_size, channels)
     except UnreadableImageError:
         raise
     except (OSError, ValueError) as error:  # a mode that Pillow cannot convert or write
@@ -143,18 +146,19 @@ def _verify_gif(data: bytes, position: int) -> None:
 
 
 def _describe(
-    data: bytes, image: Image.Image, image_id: str, stored_size: tuple[int, int]
+    data: bytes, image: Image.Image, image_id: str, stored_size: tuple[int, int], channels: int
 ) -> CheckedImage:
     original_format = image_formats.READ_FORMATS[_kind(image)]
     orientation = image_conversion.orientation_of(image)
-    appearance = perceptual.describe(image_conversion.with_known_range(image), orientation)
+    appearance = perceptual.describe(
+        image_conversion.with_known_range(image), orientation, lambda: _decoded(data)
+    )
     converted = None
     if image_formats.is_stored_as_it_is(data):
         width, height = stored_size[::-1] if orientation in _SIDEWAYS else stored_size
     else:
         converted = image_conversion.upright_png(image, data)
         width, height = image_conversion.png_size(converted)
-    channels = _channels(image)
     return CheckedImage(
         image_id=image_id,
         format="png" if converted else original_format,
@@ -169,6 +173,13 @@ def _describe(
         signature=appearance.signature,
         converted=converted,
     )
+
+
+def _decoded(data: bytes) -> Image.Image:
+    """All pixels of a sound image."""
+    with image_conversion.opened(data) as image:
+        image_conversion.load(image, data)
+        return image_conversion.with_known_range(image).copy()
 
 
 def _kind(image: Image.Image) -> str:

@@ -18,6 +18,7 @@ import dataclasses
 import functools
 import hashlib
 import math
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -26,13 +27,14 @@ from slimworks.components.examples.image_conversion import upright
 
 FINGERPRINT_BYTES = 32
 THUMBNAIL_SIZE = 32
+# Width and height at which blur that training sees is visible; a multiple of the thumbnail's.
+WORKING_SIZE = (96, 96)
 # Below, enlarging invents most of the picture that would be compared.
 MIN_SIZE_PIXELS = 32
 # Levels of 255 by which the thumbnail differs from an even or evenly shaded area. Paper, sky and
 # the noise of a covered lens have less; the palest of 2,624 solar cells has 3.3.
 MIN_DETAIL = 3.0
 
-_WORKING_SIZE = 96  # a multiple of the thumbnail; blur that training sees is visible at it
 # A larger picture is thinned out first: its 21 x 21 samples for each pixel of the working picture
 # say the same, and transparency or 16 bits would cost twice its memory.
 _MAX_SIDE = 2_048
@@ -63,22 +65,28 @@ class Appearance:
     signature: bytes
 
 
-def describe(image: Image.Image, orientation: int) -> Appearance:
+def describe(
+    image: Image.Image, orientation: int, decode_all: Callable[[], Image.Image] | None = None
+) -> Appearance:
     """Describes a decoded image.
 
     Args:
-        image: With pixels of known range: `image_conversion.with_known_range`.
+        image: With pixels of known range: `image_conversion.with_known_range`. It may be smaller
+            than the picture, but then no side below WORKING_SIZE, and grey.
         orientation: EXIF orientation that turns it upright, 1 to 8.
+        decode_all: Gives all pixels where `image` has not got them.
     """
-    grey = _small_grey(image)
-    working = grey.resize((_WORKING_SIZE, _WORKING_SIZE), Image.Resampling.BILINEAR)
+    working = _small_grey(image).resize(WORKING_SIZE, Image.Resampling.BILINEAR)
     working = upright(working, orientation)
-    thumbnail = np.asarray(working.reduce(_WORKING_SIZE // THUMBNAIL_SIZE))
+    levels = np.asarray(working)
+    thumbnail = np.asarray(working.reduce(WORKING_SIZE[0] // THUMBNAIL_SIZE))
     if min(image.size) < MIN_SIZE_PIXELS or _detail(thumbnail) < MIN_DETAIL:
-        fingerprint = signature = _digest_of_pixels(image, orientation)
+        whole = decode_all() if decode_all else image
+        fingerprint = signature = _digest_of_pixels(whole, orientation)
     else:
         fingerprint, signature = _fingerprint(thumbnail), thumbnail.tobytes()
-    return Appearance(_mean(grey) / 255.0, _sharpness(working), fingerprint, signature)
+    brightness = int(levels.sum(dtype=np.int64)) / (255 * levels.size)
+    return Appearance(brightness, _sharpness(levels), fingerprint, signature)
 
 
 def _small_grey(image: Image.Image) -> Image.Image:
@@ -86,7 +94,7 @@ def _small_grey(image: Image.Image) -> Image.Image:
     image = plain(image)
     if image.mode != "RGBA":  # grey costs a third of colour to average
         image = image.convert("L")
-    width, height = (max(1, side // _WORKING_SIZE) for side in image.size)
+    width, height = (max(1, side // WORKING_SIZE[0]) for side in image.size)
     return on_white(image.reduce((width, height))).convert("L")
 
 
@@ -121,30 +129,31 @@ def on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
 
-def _mean(grey: Image.Image) -> float:
-    return float(np.asarray(grey).mean(dtype=np.float64))
-
-
-def _sharpness(grey: Image.Image) -> float:
-    """Variance of the Laplacian (four neighbours). grey: mode L."""
-    width = grey.width
-    flat = np.asarray(grey).ravel().astype(np.int16)
+def _sharpness(levels: np.ndarray) -> float:
+    """Variance of the Laplacian (four neighbours). levels: [height, width] uint8."""
+    width = levels.shape[1]
+    flat = levels.ravel().astype(np.float32)
     # Shifts of the flat picture are its neighbours, but for the two columns left out below.
     sums = flat[width - 1 : -width - 1] + flat[width + 1 : 1 - width or None]
     sums += flat[: -2 * width]
     sums += flat[2 * width :]
-    sums -= flat[width:-width] << 2
-    return float(sums.reshape(-1, width)[:, 1:-1].var(dtype=np.float64))
+    sums -= 4 * flat[width:-width]
+    return _variance(sums.reshape(-1, width)[:, 1:-1].ravel())
+
+
+def _variance(values: np.ndarray) -> float:
+    """Of whole numbers as float32: their sums are exact in float64."""
+    mean = float(values.sum(dtype=np.float64)) / values.size
+    values = values - np.float32(mean)
+    return float(np.dot(values, values)) / values.size
 
 
 def _detail(thumbnail: np.ndarray) -> float:
     """Standard deviation from the best fitting plane. thumbnail: [32, 32] uint8."""
-    levels = thumbnail.ravel().astype(np.float32)
-    mean = levels.mean(dtype=np.float64)
-    variance = np.vdot(levels, levels) / levels.size - mean * mean
-    profiles = (thumbnail.mean(axis=0), thumbnail.mean(axis=1))
-    slopes = [profile @ _AXIS / THUMBNAIL_SIZE for profile in profiles]
-    return math.sqrt(max(0.0, variance - sum(slope * slope for slope in slopes)))
+    levels = thumbnail.astype(np.float32)
+    slopes = (_AXIS @ levels.sum(axis=0), levels.sum(axis=1) @ _AXIS)
+    explained = sum(float(slope / levels.size) ** 2 for slope in slopes)
+    return math.sqrt(max(0.0, _variance(levels.ravel()) - explained))
 
 
 def _fingerprint(thumbnail: np.ndarray) -> bytes:

@@ -24,7 +24,7 @@ from slimworks.components.examples.encoding import ImageRecord, encode_example
 from slimworks.components.examples.image_conversion import to_png
 from slimworks.components.ingest import storage, worklist
 from slimworks.components.ingest.catalogue import Catalogue, item_of
-from slimworks.components.ingest.checking import kept_path
+from slimworks.components.ingest.checking import is_kept, kept_path
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources.items import SourceItem, as_row, display_name
@@ -194,9 +194,10 @@ def _shard_rows(catalogue: Catalogue, state: Path, shard: NewShard) -> Iterator[
 
 def _stored_bytes(row: worklist.Row, config: DataConfig, work: str) -> bytes | None:
     """Bytes for the example, or None where the user's file is not what was checked."""
-    kept = kept_path(work, row["image_id"])
-    if kept.exists():
-        return kept.read_bytes()
+    if is_kept(row["item"]["path"], row["facts"]["is_converted"]):
+        kept = kept_path(work, row["image_id"])
+        if kept.exists():
+            return kept.read_bytes()
     data = storage.read_item(SourceItem(**row["item"]), config.max_file_bytes)
     if isinstance(data, Rejection) or hashlib.sha256(data).hexdigest() != row["image_id"]:
         return None
