@@ -28,7 +28,7 @@ _NEIGHBOURS = 8
 # Alike things (solar cells) have equal fingerprints in dozens; there a copy is not next to its
 # original. A set in which everything is alike takes no more than this for each image.
 _EQUAL_NEIGHBOURS = 64
-_BLOCK_PAIRS = 8_192  # verified at once: 16 MB of thumbnails, 100 MB of their pixels
+_BLOCK_PAIRS = 1_024  # verified at once: 2 MB of thumbnails, 13 MB of their pixels
 _MAX_REMAINDER = 0.1
 # Pixels of the thumbnail by which its border may move: 2 % cut from each side move it by 0.7, 4 %
 # from one side by 1.6.
@@ -44,7 +44,6 @@ def near_duplicate_pairs(
     fingerprints: np.ndarray,
     signatures_of: Callable[[Sequence[int]], list[bytes]],
     max_distance: int,
-    is_new: np.ndarray,
 ) -> np.ndarray:
     """Pairs that connect all near-duplicates.
 
@@ -55,40 +54,16 @@ def near_duplicate_pairs(
         fingerprints: [N, 32] uint8, of `perceptual.describe`.
         signatures_of: Gives the signatures of images by their numbers, which are sorted and few.
         max_distance: Bits by which fingerprints of near-duplicates may differ.
-        is_new: [N] bool. Pairs of two old images are left out: an earlier search found them.
 
     Returns:
         [M, 2] int32, the smaller number first, in order, each pair once.
     """
     if fingerprints.ndim != 2 or fingerprints.shape[1] != 32 or fingerprints.dtype != np.uint8:
         raise ValueError(f"fingerprints are {fingerprints.dtype} {fingerprints.shape}")
-    found = _Found(len(fingerprints))
-    if is_new.any():
-        for first_byte in range(fingerprints.shape[1]):
-            rotated = np.roll(fingerprints, -first_byte, axis=1)
-            candidates = _close_neighbours(rotated, max_distance, is_new)
-            found.verify(candidates, signatures_of)
-    return found.pairs()
-
-
-def _close_neighbours(rotated: np.ndarray, max_distance: int, is_new: np.ndarray) -> np.ndarray:
-    """Pairs [M, 2] within the distance that are neighbours in the order of the fingerprints."""
-    words = np.ascontiguousarray(rotated).view(">u8").astype(np.uint64)  # [N, 4], in byte order
-    order = np.lexsort((words[:, 1], words[:, 0]))
-    words, is_new = words[order], is_new[order]
-    pairs = [np.empty((0, 2), np.int64)]
-    for step in range(1, min(_EQUAL_NEIGHBOURS, len(order) - 1) + 1):
-        is_asked = is_new[:-step] | is_new[step:]
-        if step > _NEIGHBOURS:
-            begins_equal = words[:-step, 0] == words[step:, 0]
-            if not begins_equal.any():
-                break
-            is_asked &= begins_equal
-        first = np.flatnonzero(is_asked)
-        distance = _num_bits(words[first] ^ words[first + step])
-        first = first[distance <= max_distance]
-        pairs.append(np.stack([order[first], order[first + step]], axis=1))
-    return np.sort(np.concatenate(pairs), axis=1)
+    search = _Search(len(fingerprints), signatures_of, max_distance)
+    for first_byte in range(fingerprints.shape[1]):
+        search.compare_neighbours(np.roll(fingerprints, -first_byte, axis=1))
+    return search.pairs()
 
 
 def _num_bits(words: np.ndarray) -> np.ndarray:
@@ -106,28 +81,50 @@ def _num_bits(words: np.ndarray) -> np.ndarray:
 _BYTES = 0x0101_0101_0101_0101
 
 
-class _Found:
+class _Search:
     """Verified pairs, what they connect, and pairs that were refused."""
 
-    def __init__(self, num_images: int) -> None:
+    def __init__(
+        self,
+        num_images: int,
+        signatures_of: Callable[[Sequence[int]], list[bytes]],
+        max_distance: int,
+    ) -> None:
         self._num_images = num_images
+        self._signatures_of = signatures_of
+        self._max_distance = max_distance
         self._component = np.arange(num_images)
         self._accepted: list[np.ndarray] = []
         self._refused = np.empty(0, np.int64)
 
-    def verify(
-        self, candidates: np.ndarray, signatures_of: Callable[[Sequence[int]], list[bytes]]
-    ) -> None:
+    def compare_neighbours(self, rotated: np.ndarray) -> None:
+        """Compares each image with the next ones in the order of the fingerprints [N, 32]."""
+        words = np.ascontiguousarray(rotated).view(">u8").astype(np.uint64)  # [N, 4], in byte order
+        order = np.lexsort((words[:, 1], words[:, 0]))
+        words = words[order]
+        for step in range(1, min(_EQUAL_NEIGHBOURS, len(order) - 1) + 1):
+            component = self._component[order]
+            is_asked = component[:-step] != component[step:]
+            if step > _NEIGHBOURS:
+                begins_equal = words[:-step, 0] == words[step:, 0]
+                if not begins_equal.any():
+                    break
+                is_asked &= begins_equal
+            first = np.flatnonzero(is_asked)
+            distance = _num_bits(words[first] ^ words[first + step])
+            first = first[distance <= self._max_distance]
+            self._verify(np.stack([order[first], order[first + step]], axis=1))
+
+    def _verify(self, candidates: np.ndarray) -> None:
         """Compares what is not connected yet and was not compared before."""
+        candidates.sort(axis=1)
         codes = np.unique(candidates[:, 0] * self._num_images + candidates[:, 1])
         codes = codes[~np.isin(codes, self._refused)]
         refused = [self._refused]
         for start in range(0, len(codes), _BLOCK_PAIRS):
             block = codes[start : start + _BLOCK_PAIRS]
             pairs = np.stack(np.divmod(block, self._num_images), axis=1)
-            is_open = self._component[pairs[:, 0]] != self._component[pairs[:, 1]]
-            block, pairs = block[is_open], pairs[is_open]
-            is_copy = _are_copies(pairs, signatures_of)
+            is_copy = _are_copies(pairs, self._signatures_of)
             refused.append(block[~is_copy])
             self._connect(pairs[is_copy])
         self._refused = np.concatenate(refused)

@@ -133,7 +133,7 @@ def find_near_duplicates(catalogue: Catalogue, max_distance: int | None) -> np.n
         run = catalogue.connection.execute
         return [run(query, (int(number),)).fetchone()[0] for number in numbers]
 
-    return near_duplicate_pairs(fingerprints, signatures_of, max_distance, np.ones(size, bool))
+    return near_duplicate_pairs(fingerprints, signatures_of, max_distance)
 
 
 def plan_images(

@@ -20,14 +20,11 @@ from slimworks.components.ingest.perceptual import Appearance, describe
 DISTANCE = DataConfig().near_duplicate_distance or 0
 
 
-def pairs_of(
-    images: Sequence[Appearance], is_new: Sequence[bool] | None = None, distance: int = DISTANCE
-) -> list[tuple[int, int]]:
+def pairs_of(images: Sequence[Appearance], distance: int = DISTANCE) -> list[tuple[int, int]]:
     joined = b"".join(image.fingerprint for image in images)
     fingerprints = np.frombuffer(joined, np.uint8).reshape(-1, 32)
-    new = np.ones(len(images), bool) if is_new is None else np.array(is_new)
     pairs = near_duplicate_pairs(
-        fingerprints, lambda numbers: [images[n].signature for n in numbers], distance, new
+        fingerprints, lambda numbers: [images[n].signature for n in numbers], distance
     )
     assert pairs.dtype == np.int32
     return [(int(i), int(j)) for i, j in pairs]
@@ -70,22 +67,6 @@ def test_a_negative_is_no_copy() -> None:
     assert pairs_of([image, negative]) == []
 
 
-def test_pairs_of_old_images_are_left_out() -> None:
-    image = scene(3)
-    images = described(image, image, COPIES["quality 50"](image))
-    assert pairs_of(images, [False, False, False]) == []
-    found = pairs_of(images, [False, False, True])
-    assert set(found) <= {(0, 2), (1, 2)}
-    assert found
-
-
-def test_every_old_copy_is_reached_from_a_new_one() -> None:
-    """Old images may be in components of their own: a new one must not stop at the first."""
-    a, b, c = described(scene(4), scene(4), scene(4))
-    assert (0, 2) in pairs_of([a, b, c], [False, False, True])
-    assert (1, 2) in pairs_of([a, b, c], [False, False, True])
-
-
 def test_small_pictures_match_by_equal_pixels() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
     nearly = noise.copy()
@@ -119,9 +100,7 @@ def test_memory_is_bounded_where_all_fingerprints_are_equal() -> None:
     size = 5000
     fingerprints = np.zeros((size, 32), np.uint8)
     tracemalloc.start()
-    pairs = near_duplicate_pairs(
-        fingerprints, lambda numbers: [b"\0" * 32] * len(numbers), 32, np.ones(size, bool)
-    )
+    pairs = near_duplicate_pairs(fingerprints, lambda numbers: [b"\0" * 32] * len(numbers), 32)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert components([tuple(pair) for pair in pairs.tolist()], size).max() == 0
@@ -136,15 +115,14 @@ def test_copies_are_found_among_many() -> None:
     for row in bits:
         row[generator.choice(256, 24, replace=False)] ^= 1
     fingerprints = np.concatenate([others, np.packbits(bits, axis=1)])
-    is_new = np.arange(len(fingerprints)) >= 20_000
-    pairs = near_duplicate_pairs(fingerprints, lambda ids: [b"\0" * 32] * len(ids), 32, is_new)
+    pairs = near_duplicate_pairs(fingerprints, lambda ids: [b"\0" * 32] * len(ids), 32)
     found = {tuple(pair) for pair in pairs.tolist()}
     assert sum((number, 20_000 + number) in found for number in range(200)) >= 198
 
 
 def test_wrong_shape_is_an_error_of_the_caller() -> None:
     with pytest.raises(ValueError, match="fingerprints are uint8"):
-        near_duplicate_pairs(np.zeros((2, 8), np.uint8), lambda ids: [], 1, np.ones(2, bool))
+        near_duplicate_pairs(np.zeros((2, 8), np.uint8), lambda ids: [], 1)
 
 
 @pytest.mark.shared

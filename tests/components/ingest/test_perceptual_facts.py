@@ -155,7 +155,8 @@ def test_even_jpegs_of_other_colours_are_no_copies() -> None:
     """Their grey is equal, and grey is what a JPEG is decoded to at first."""
     red, blue = (Image.new("RGB", (300, 300), color) for color in ((90, 0, 0), (0, 0, 236)))
     first, second = (check_image(as_jpeg(image), DataConfig()) for image in (red, blue))
-    assert isinstance(first, CheckedImage) and isinstance(second, CheckedImage)
+    assert isinstance(first, CheckedImage)
+    assert isinstance(second, CheckedImage)
     assert first.brightness == pytest.approx(second.brightness, abs=0.005)
     assert first.fingerprint != second.fingerprint
 
