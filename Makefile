@@ -16,6 +16,9 @@ export PYTHONDONTWRITEBYTECODE :=
 SLIMWORKS_SHARED ?= ../shared
 export SLIMWORKS_SHARED
 
+# Two files of tests at once; a file's tests share what its fixtures set up.
+SIDE_BY_SIDE := -n 2 --dist loadfile
+
 .PHONY: help setup demo test test-all test-slow engines test-engines check format bench docs measure-networks compile lock protos clean
 
 help:  ## This list
@@ -45,13 +48,13 @@ demo: setup  ## Handwritten digits to a served, gated model (about 2 minutes)
 	$(BIN)/python -m slimworks.pipeline.demo --root $(ROOT)
 
 test: setup  ## Fast tests: no network, no cluster
-	$(BIN)/python -m pytest -m "not slow and not engine" -q
+	$(BIN)/python -m pytest -m "not slow and not engine" -q $(SIDE_BY_SIDE)
 
 test-all: setup engines  ## Every test, the slow ones and those of the engines too
 	$(BIN)/python -m pytest -q
 
 test-slow: setup  ## Only the slow tests (kills, whole pipelines, big networks)
-	$(BIN)/python -m pytest -m "slow and not engine" -q
+	$(BIN)/python -m pytest -m "slow and not engine" -q $(SIDE_BY_SIDE)
 
 engines: setup  ## What engine tests run on (Flink, servers of file systems), into .engines
 	@for fetch in tests/engines/fetch_*.sh; do PYTHON=$(BIN)/python sh $$fetch .engines || exit; done

@@ -153,7 +153,8 @@ def _user_error(fault: BaseException) -> SlimWorksError | None:
 _ROOM, _PERMISSION = {errno.ENOSPC, errno.EDQUOT}, {errno.EACCES, errno.EPERM, errno.EROFS}
 _ADVICE = {
     **dict.fromkeys(_ROOM, "Make room, then run again: finished steps are kept."),
-    **dict.fromkeys(_PERMISSION, "Change the permission, or give another --root, and run again."),
+    **dict.fromkeys(_PERMISSION, "Change the permission, or write to another folder."),
+    errno.ENOTDIR: "Give another path: a part of this one is a file, not a folder.",
     errno.ENOMEM: "Close other programs or lower train.batch_size, then run again.",
     errno.EMFILE: "Raise the limit of open files (ulimit -n 4096), then run again.",
 }

@@ -81,5 +81,5 @@ def _new_bar(state: ProgressState, stream: IO[str]) -> Any:
     return tqdm(
         desc=f"  {state.label}", total=state.total, initial=state.initial, unit=f" {state.unit}",
         file=stream, dynamic_ncols=True, bar_format=_FORMAT, mininterval=0.0, miniters=0,
-        smoothing=0.0,  # of the whole: tasks end in clusters
+        smoothing=0.1,  # tasks end in clusters, but the start of an engine soon does not count
     )  # fmt: skip

@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-from slimworks.components.examples import image_formats
+from slimworks.components.examples import image_formats, png_chunks
 from slimworks.components.examples.image_formats import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _MODES_WITHOUT_RANGE = ("F", "LAB", "HSV")
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 _MAX_16_BIT = 65_535
-_ORIENTATION_TAG = 0x0112
+_EXIF_HEADER = b"Exif\0\0"
+_TIFF_HEADER_BYTES, _DIRECTORY_ENTRY_BYTES = 8, 12
+_ORIENTATION_TAG, _SHORT = 0x0112, 3
 _TRANSPOSITIONS = {
     2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
     6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90",
@@ -41,6 +43,9 @@ _TRANSPOSITIONS = {
 _BITS_TAG = 258
 _PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 262, 0
 _PLANES_TAG, _APART = 284, 2
+_JPEG_BITS = 8
+_CODESTREAM_END = b"\xff\xd9"  # of JPEG 2000
+_TRUNCATION_WORDS = ("truncated", "unexpected end", "eof", "incomplete", "not enough image data")
 _PNG_COLOR_TYPES = {"RGB": 2, "RGBA": 6}
 
 
@@ -102,9 +107,9 @@ def opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
         # Pillow warns on broken EXIF, large images and odd palettes; each has its own rule here.
         warnings.simplefilter("ignore")
         with named_failures(kind, data):
-            # Two pictures in one JPEG file are Pillow's MPO.
-            formats = ("JPEG", "MPO") if kind == "JPEG" else (kind,)
-            image = PIL.Image.open(io.BytesIO(data), formats=formats)
+            # A JPEG file with two pictures is opened as Pillow's MPO.
+            pixels = png_chunks.without_extras(data) if kind == "PNG" else data
+            image = PIL.Image.open(io.BytesIO(pixels), formats=(kind,))
         with image:
             yield image
 
@@ -134,35 +139,59 @@ def named_failures(kind: str, data: bytes) -> Iterator[None]:
         OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, AttributeError,
         EOFError, OverflowError, struct.error, NotImplementedError,
     ) as error:  # fmt: skip
-        raise _undecodable(kind, error, len(data)) from error
+        raise _undecodable(kind, error, data) from error
 
 
-def _undecodable(kind: str, error: Exception, size: int) -> UnreadableImageError:
+def _undecodable(kind: str, error: Exception, data: bytes) -> UnreadableImageError:
     text = str(error) or type(error).__name__
-    truncated = any(word in text.lower() for word in ("truncated", "unexpected end", "eof"))
-    reason = "truncated" if truncated or isinstance(error, EOFError) else "corrupt"
     if text.startswith("cannot identify"):
         text = "its header cannot be read"
-    return UnreadableImageError(reason, f"{kind} of {size} bytes: {text}")
+    detail = f"{kind} of {len(data)} bytes: {text}"
+    frame = image_formats.jpeg_frame(data) if kind == "JPEG" else None
+    if frame and frame.bits != _JPEG_BITS:
+        return UnreadableImageError("unsupported_pixels", f"{detail}; {frame.bits} bits a sample")
+    if any(word in text.lower() for word in _TRUNCATION_WORDS) or _is_short(kind, data):
+        return UnreadableImageError("truncated", detail)
+    return UnreadableImageError("truncated" if isinstance(error, EOFError) else "corrupt", detail)
+
+
+def _is_short(kind: str, data: bytes) -> bool:
+    """Whether a file that does not decode has lost its end, as far as its format tells."""
+    if kind == "WEBP":
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    if kind == "JPEG2000":
+        return _CODESTREAM_END not in data
+    return False
 
 
 def orientation_of(image: Image.Image) -> int:
     """EXIF orientation of a loaded image, 1 to 8; 1 where there is none, or a broken one.
 
-    Of a TIFF always 1: Pillow turns it while loading.
+    It is what the graph reads (`components/preprocessing/exif.py`): the tag as a short number in
+    the first directory. Of a TIFF always 1: Pillow turns it while loading.
     """
-    import PIL.Image
-
     block = image.info.get("exif")
     if not block or image.format == "TIFF":
         return 1
-    exif = PIL.Image.Exif()
-    try:
-        exif.load(block)
-        value = exif.get(_ORIENTATION_TAG, 1)
-    except (SyntaxError, ValueError, TypeError, KeyError, EOFError, OSError, struct.error):
+    block = block.removeprefix(_EXIF_HEADER)
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+    if order is None or len(block) < _TIFF_HEADER_BYTES:
         return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+    (start,) = struct.unpack_from(f"{order}I", block, 4)
+    if start + 2 > len(block):
+        return 1
+    (num_entries,) = struct.unpack_from(f"{order}H", block, start)
+    value = max(_orientations(block[start + 2 :], order, num_entries), default=1)
+    return value if 1 <= value <= 8 else 1
+
+
+def _orientations(entries: bytes, order: str, num_entries: int) -> Iterator[int]:
+    for number in range(min(num_entries, len(entries) // _DIRECTORY_ENTRY_BYTES)):
+        tag, kind, value = struct.unpack_from(
+            f"{order}HH4xH", entries, number * _DIRECTORY_ENTRY_BYTES
+        )
+        if (tag, kind) == (_ORIENTATION_TAG, _SHORT):
+            yield value
 
 
 def with_known_range(image: Image.Image) -> Image.Image:
@@ -175,6 +204,8 @@ def with_known_range(image: Image.Image) -> Image.Image:
         raise _unsupported(image, "their range is unknown")
     if image.mode not in _SIXTEEN_BIT_MODES:
         return image
+    if image.format == "TIFF" and image.mode == "I":
+        raise _unsupported(image, "32 bits, or signed: their range is unknown")
     low, high = cast(tuple[int, int], image.convert("I").getextrema())
     if low < 0 or high > _MAX_16_BIT:
         raise _unsupported(image, f"values from {low} to {high} are no 16-bit grey")

@@ -11,6 +11,7 @@ Everything that grows with the number of images lies here and not in memory.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sqlite3
@@ -22,6 +23,7 @@ from slimworks.components.errors import ConfigError, DataError
 from slimworks.components.ingest.sources.items import SourceItem
 
 CATALOGUE_FILE = "catalogue.sqlite"
+SHARDS_FOLDER = "shards"
 FORMAT = 1
 _CACHE_KIB = 16 * 1024  # SQLite's 2 MB make random inserts of 100,000 images crawl
 # Outcomes that say something about the moment, not about the file: looked at again every time.
@@ -164,41 +166,55 @@ def open_catalogue(folder: str | os.PathLike[str]) -> Iterator[Catalogue]:
     """Opens the catalogue of a state folder, or makes an empty one; held until the block ends.
 
     Raises:
-        ConfigError: Another ingest holds it, or a newer SlimWorks wrote it.
+        ConfigError: Another ingest holds it, a newer SlimWorks wrote it, or it cannot be written.
         DataError: The file is damaged.
     """
     path = Path(folder) / CATALOGUE_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Transactions are begun by name: the module's own would end at every CREATE TABLE.
-    connection = sqlite3.connect(path, timeout=1, isolation_level=None)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_named_faults(path))  # also of what is asked while it is open
+        # Transactions are begun by name: the module's own would end at every CREATE TABLE.
+        connection = sqlite3.connect(path, timeout=1, isolation_level=None)
+        stack.callback(connection.close)
         _prepare(connection, path)
         yield Catalogue(connection, path.parent)
-    finally:
-        connection.close()
+
+
+@contextlib.contextmanager
+def _named_faults(path: Path) -> Iterator[None]:
+    """Turns SQLite's errors into those that name the file and the way out."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        text = str(error)
+        if "locked" in text:
+            raise ConfigError(
+                f"Another ingest is using {path.parent}.",
+                "Wait for it, or write to another folder.",
+            ) from None
+        if "is full" in text:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        if "readonly" in text or "unable to open" in text:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from error
+        raise _damaged(path, error) from error
+    except sqlite3.DatabaseError as error:
+        raise _damaged(path, error) from error
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    try:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA temp_store = FILE")
-        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        connection.execute("BEGIN EXCLUSIVE")
-        tables = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-        if not tables:
-            for statement in _SCHEMA.split(";\n"):
-                connection.execute(statement)
-            connection.execute("INSERT INTO meta VALUES ('format', ?)", (str(FORMAT),))
-        connection.commit()
-        found = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
-    except sqlite3.OperationalError as error:
-        if "locked" not in str(error):
-            raise _damaged(path, error) from error
-        raise ConfigError(
-            f"Another ingest is using {path.parent}.", "Wait for it, or write to another folder."
-        ) from None
-    except sqlite3.DatabaseError as error:
-        raise _damaged(path, error) from error
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("PRAGMA temp_store = FILE")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.execute("BEGIN EXCLUSIVE")
+    tables = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+    if not tables:
+        if (path.parent / SHARDS_FOLDER).is_dir():
+            raise _damaged(path, "it is empty or gone, and there are shards beside it")
+        for statement in _SCHEMA.split(";\n"):
+            connection.execute(statement)
+        connection.execute("INSERT INTO meta VALUES ('format', ?)", (str(FORMAT),))
+    connection.commit()
+    found = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
     if int(found[0]) > FORMAT:
         raise ConfigError(
             f"{path} has format {found[0]}, this SlimWorks reads {FORMAT}.",
@@ -206,9 +222,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
+def _damaged(path: Path, why: object) -> DataError:
     return DataError(
-        f"{path} cannot be used: {error}.",
-        "Check the disk. Without the file ingest starts anew, and splits are made anew: restore it "
-        "from a backup, or delete it.",
+        f"{path} cannot be used: {why}.",
+        f"Restore it from a backup. Or delete {path.parent}: then all images are read again, and "
+        "splits are made anew.",
     )

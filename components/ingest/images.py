@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 
 from PIL import Image, ImageFile
 
-from slimworks.components.examples import image_conversion, image_formats
+from slimworks.components.examples import image_conversion, image_formats, png_chunks
 from slimworks.components.examples.image_conversion import UnreadableImageError
 from slimworks.components.ingest import perceptual
 from slimworks.components.ingest.config import DataConfig
 
-_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # an empty chunk with its checksum
 _JPEG_END = b"\xff\xd9"
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
 
@@ -82,13 +80,14 @@ def check_image(
 def _check(data: bytes, image: ImageFile.ImageFile, image_id: str) -> CheckedImage | Rejection:
     stored_size, channels = image.size, _channels(image)
     start = _start_of_pixels(image)
-    # A JPEG is decoded to grey at a fraction of its size: libjpeg still reads each of its codes,
-    # which is where damage shows, and leaves out what no fact needs. Other formats ignore it.
-    image.draft("L", perceptual.WORKING_SIZE)
+    if image_formats.is_stored_as_it_is(data):
+        # A JPEG is decoded to grey at a fraction of its size: libjpeg still reads each of its
+        # codes, which is where damage shows, and leaves out what no fact needs. Others ignore it.
+        image.draft("L", perceptual.WORKING_SIZE)
     image_conversion.load(image, data)
     with image_conversion.named_failures(str(image.format), data):
         if image.format == "PNG":
-            _verify_png(data)
+            png_chunks.verify(data, image)
         elif image.format == "JPEG":
             _verify_jpeg(data, start)
         elif image.format == "GIF":
@@ -120,14 +119,6 @@ def _start_of_pixels(image: ImageFile.ImageFile) -> int:
     return int(image.tile[0][2]) if image.format == "GIF" and image.tile else 0
 
 
-def _verify_png(data: bytes) -> None:
-    """Raises SyntaxError or OSError where Pillow's load takes a PNG that libpng refuses."""
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-        image.verify()
-    if data.rfind(_PNG_END) < 0:
-        raise OSError("truncated in its last chunk")
-
-
 def _verify_jpeg(data: bytes, start: int) -> None:
     """Raises EOFError without an end marker: what an interrupted download fills with zeros."""
     if data.rfind(_JPEG_END, start) < 0:
@@ -137,8 +128,11 @@ def _verify_jpeg(data: bytes, start: int) -> None:
 def _verify_gif(data: bytes, position: int) -> None:
     """Raises EOFError where a GIF ends behind its pixels, but before the block that says so.
 
-    position: of the first block of pixels; each starts with its length, the last is empty.
+    position: of the first block of pixels; each starts with its length, the last is empty. Before
+    it stands the size of the first codes, of which giflib takes 1 to 8 bits.
     """
+    if not 1 <= data[position - 1] <= 8:
+        raise SyntaxError(f"its codes have {data[position - 1]} bits")
     while position < len(data) and data[position]:
         position += 1 + data[position]
     if position >= len(data):

@@ -211,22 +211,25 @@ class _Ingest:
                 catalogue, class_names.values(), config.min_images_per_class, self.source.location
             )
             self._forget_lost_shards()
-            previous_span = catalogue.get("span", 0)
-            planned = plan_images(catalogue, label_map, config, previous_span + 1)
+            last_span = catalogue.get("span", 0)
+            planned = plan_images(catalogue, label_map, config, last_span + 1)
             evidence.require_splits(catalogue, planned, config)
             choose_images(catalogue, config)
             new_shards = write_shards(catalogue, config, work, self.beam_pipeline_args)
             # Files that changed meanwhile are out.
             evidence.require_few_rejects(catalogue, config)
             evidence.require_splits(catalogue, planned, config)
-            facts = summary.count_changes(catalogue) | summary.group_facts(catalogue, planned)
+            unreported = summary.count_changes(catalogue, last_span)
+            facts = summary.group_facts(catalogue, planned)
             span = catalogue.count("SELECT MAX(span) FROM planned")
-            span = max(span, previous_span)
-            self._commit(label_map, new_shards, digest, span, planned.is_anew)
+            span = max(span, last_span)
+            self._commit(label_map, new_shards, digest, span, planned.is_anew, unreported)
             self.warnings += evidence.weak_points(catalogue, label_map, class_names.values())
             self._warn_of_moves(planned)
-            result = self._publish(planned, label_map, facts, digest, span, previous_span,
+            result = self._publish(planned, label_map, facts | unreported, digest, span,
                                    new_shards, start)  # fmt: skip
+            with catalogue.transaction():
+                catalogue.set(summary.UNREPORTED, None)
         _log_end(result, self.outputs)
         return result
 
@@ -276,6 +279,7 @@ class _Ingest:
         digest: str,
         span: int,
         is_anew: bool,
+        unreported: dict[str, int],
     ) -> None:
         # First: should the transaction not come, the map has classes that nothing uses yet.
         label_map.write(self.catalogue.folder)
@@ -289,6 +293,7 @@ class _Ingest:
                 "source_state": self.source_state or f"{digest}:{generation}",
                 "settings": settings_of(self.source, self.config),
                 "split_settings": split_settings(self.config),
+                summary.UNREPORTED: unreported,
             },
             is_anew=is_anew,
         )
@@ -312,7 +317,6 @@ class _Ingest:
         facts: dict[str, int],
         digest: str,
         span: int,
-        previous_span: int,
         new_shards: Sequence[NewShard],
         start: float,
     ) -> IngestSummary:
@@ -330,11 +334,10 @@ class _Ingest:
             format=self.source.format,
             source_digest=digest,
             span=span,
-            previous_span=previous_span,
             window=self.config.window,
             num_files=num_files,
             num_new_images=self.catalogue.count(
-                "SELECT COUNT(*) FROM planned WHERE is_live AND span > ?", (previous_span,)
+                "SELECT COUNT(*) FROM planned WHERE is_live AND span > ?", (facts["previous_span"],)
             ),
             max_rejected_fraction=self.config.max_rejected_fraction,
             num_ignored=self.source.notes.num_ignored,
@@ -366,9 +369,10 @@ def _clear(outputs: IngestOutputs) -> None:
     for folder in dataclasses.astuple(outputs):
         os.makedirs(folder, exist_ok=True)
     (Path(outputs.report) / contracts.SUMMARY_FILE).unlink(missing_ok=True)
-    for split in contracts.SPLITS:
-        shutil.rmtree(contracts.split_folder(outputs.examples, split), ignore_errors=True)
-    shutil.rmtree(Path(outputs.report) / contracts.THUMBNAILS_FOLDER, ignore_errors=True)
+    folders = [contracts.split_folder(outputs.examples, split) for split in contracts.SPLITS]
+    for folder in (*folders, Path(outputs.report) / contracts.THUMBNAILS_FOLDER):
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
 def _log_end(result: IngestSummary, outputs: IngestOutputs) -> None:

@@ -23,7 +23,7 @@ from slimworks.components.examples import tfrecord
 from slimworks.components.examples.encoding import ImageRecord, encode_example
 from slimworks.components.examples.image_conversion import to_png
 from slimworks.components.ingest import storage, worklist
-from slimworks.components.ingest.catalogue import Catalogue, item_of
+from slimworks.components.ingest.catalogue import SHARDS_FOLDER, Catalogue, item_of
 from slimworks.components.ingest.checking import is_kept, kept_path
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.images import Rejection
@@ -32,7 +32,6 @@ from slimworks.components.ingest.sources.items import SourceItem, as_row, displa
 # Large enough to read in one sweep from an object store, small enough to spread over workers
 # (TensorFlow's own advice: 100 to 200 MB).
 SHARD_BYTES = 150 * 1_000_000
-SHARDS_FOLDER = "shards"
 _WRITE_FOLDER = "write"
 # A split is dealt out anew when it has more than twice the shards that it needs, and these more:
 # so a daily ingest of a few photos copies the set once a week or so.

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from slimworks.components import contracts, files
 from slimworks.components.contracts import LabelMap
-from slimworks.components.ingest.catalogue import Catalogue
-from slimworks.components.ingest.sharding import SHARDS_FOLDER, NewShard, shard_path
+from slimworks.components.ingest.catalogue import SHARDS_FOLDER, Catalogue
+from slimworks.components.ingest.sharding import NewShard, shard_path
 
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 

@@ -20,6 +20,8 @@ from slimworks.components.ingest.planning import Planned
 from slimworks.components.ingest.selection import SOUND_REASONS, shown
 from slimworks.components.ingest.thumbnails import write_thumbnails
 
+# Setting of the catalogue: changes that were committed and that no summary told yet.
+UNREPORTED = "unreported"
 _DUPLICATES_SHOWN = 12  # rows of duplicates.jsonl of each kind that get thumbnails
 _IMAGES_SHOWN = 4  # of one row
 
@@ -113,23 +115,29 @@ class IngestSummary:
     seconds: float
 
 
-def count_changes(catalogue: Catalogue) -> dict[str, int]:
-    """What is new since the last finished ingest; ask before `spans.commit`."""
+def count_changes(catalogue: Catalogue, last_span: int) -> dict[str, int]:
+    """What is new since the last ingest that wrote its summary; ask before `spans.commit`.
+
+    Where an ingest was killed between its commit and its summary, its changes are counted in.
+    """
     count = catalogue.count
     joined = "FROM listed l LEFT JOIN committed_files c USING (name) JOIN outcomes o USING (name)"
-    num_files = count("SELECT COUNT(*) FROM listed")
-    num_new = count(f"SELECT COUNT(*) {joined} WHERE c.name IS NULL")
-    num_changed = count(
-        f"SELECT COUNT(*) {joined} WHERE c.name IS NOT NULL AND o.image_id IS NOT c.image_id"
-    )
-    return {
-        "num_new_files": num_new,
-        "num_changed_files": num_changed,
-        "num_unchanged_files": num_files - num_new - num_changed,
+    changes = {
+        "num_new_files": count(f"SELECT COUNT(*) {joined} WHERE c.name IS NULL"),
+        "num_changed_files": count(
+            f"SELECT COUNT(*) {joined} WHERE c.name IS NOT NULL AND o.image_id IS NOT c.image_id"
+        ),
         "num_removed_images": count(
             "SELECT COUNT(*) FROM images WHERE shard IS NOT NULL "
             "AND image_id NOT IN (SELECT image_id FROM planned WHERE is_live)"
         ),
+    }
+    unreported = catalogue.get(UNREPORTED) or {"previous_span": last_span}
+    changes = {key: value + unreported.get(key, 0) for key, value in changes.items()}
+    num_known = changes["num_new_files"] + changes["num_changed_files"]
+    return changes | {
+        "num_unchanged_files": max(0, count("SELECT COUNT(*) FROM listed") - num_known),
+        "previous_span": unreported["previous_span"],
     }
 
 

@@ -72,14 +72,14 @@ def ingest_verb(
     data: str, output: str, overrides: tuple[str, ...], as_json: bool, debug: bool
 ) -> int:
     """Check images, set bad ones aside, write split TFRecords with TF-Slim's keys."""
-    from slimworks.components.ingest.catalogue import CATALOGUE_FILE
     from slimworks.components.ingest.ingest import IngestOutputs, ingest
     from slimworks.components.report.data_page import write_data_report
     from slimworks.pipeline.config import load_config
 
     config = load_config(None, overrides, data)
     target = Path(output).resolve()
-    if not (target / "state" / CATALOGUE_FILE).is_file():
+    own = (target / "state", target / "report" / contracts.SUMMARY_FILE)
+    if not any(path.exists() for path in own):
         target = new_output(output)
     log_to_stderr()
     outputs = IngestOutputs(*(str(target / name) for name in ("examples", "label_map", "report")))

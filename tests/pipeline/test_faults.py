@@ -34,8 +34,9 @@ def test_an_error_for_users_is_found_below_beams_own() -> None:
     ("number", "advice"),
     [
         (errno.ENOSPC, "Make room, then run again: finished steps are kept."),
-        (errno.EACCES, "Change the permission, or give another --root, and run again."),
-        (errno.EROFS, "Change the permission, or give another --root, and run again."),
+        (errno.EACCES, "Change the permission, or write to another folder."),
+        (errno.ENOTDIR, "Give another path: a part of this one is a file, not a folder."),
+        (errno.EROFS, "Change the permission, or write to another folder."),
         (errno.EMFILE, "Raise the limit of open files (ulimit -n 4096), then run again."),
     ],
 )

@@ -20,6 +20,7 @@ from slimworks.components.ingest.engine.attempts import (
     raise_fault,
 )
 from slimworks.components.ingest.engine.job_server import job_arguments
+from slimworks.components.ingest.engine.local_job import LocalJob
 from slimworks.components.ingest.engine.workers import Workers
 from slimworks.components.progress import Progress
 
@@ -101,12 +102,15 @@ def _run_job(
 ) -> Exception | None:
     """Runs one job; returns the runner's own error, after which tasks may be left."""
     attempt = Attempt(function)
+    is_small = flags.is_local and len(items) <= SMALL_JOB_TASKS
     try:
-        if flags.is_local and flags.running_mode == beam_options.MULTI_PROCESSING:
-            _run_in_processes(label, attempt, items, flags)
-        elif flags.is_local and len(items) <= SMALL_JOB_TASKS:
+        if is_small and flags.running_mode == beam_options.MULTI_PROCESSING:
+            _run_in_processes(attempt, items, flags)
+        elif is_small:
             for item in items:
                 attempt(item)
+        elif flags.is_local:
+            LocalJob(label, attempt, tuple(items), flags).run_apart()
         else:
             with job_arguments(flags) as arguments:
                 from slimworks.components.ingest.engine.beam_job import run_job
@@ -120,17 +124,9 @@ def _run_job(
     return None
 
 
-def _run_in_processes(
-    label: str, attempt: Attempt, items: Sequence[str], flags: RunnerFlags
-) -> None:
-    # They start before Beam is imported here, so that both take the same seconds.
+def _run_in_processes(attempt: Attempt, items: Sequence[str], flags: RunnerFlags) -> None:
     with Workers(attempt, min(flags.num_workers, len(items))) as workers:
-        if len(items) <= SMALL_JOB_TASKS:
-            workers.run(items)
-        else:
-            from slimworks.components.ingest.engine.beam_job import run_job_in_processes
-
-            run_job_in_processes(label, workers, items, flags)
+        workers.run(items)
     if workers.error is not None:
         raise workers.error
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import threading
-import time
 from collections.abc import Sequence
 
-_LOOK_SECONDS = 0.5
+from slimworks.components.ingest.engine.processes import end_with_parent, spare_modules
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -23,23 +21,13 @@ def main(arguments: Sequence[str]) -> None:
     for name in ("provision", "control", "logging", "artifact"):
         parser.add_argument(f"--{name}_endpoint", required=name == "provision")
     options, _ = parser.parse_known_args(list(arguments))
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    end_with_parent(os.getppid())
+    spare_modules()
     os.environ.update(_environment(options))
 
     from apache_beam.runners.worker import sdk_worker_main
 
     sdk_worker_main.main([])
-
-
-def _end_with(parent: int) -> None:
-    """Ends this process soon after its parent: a killed runner leaves no worker behind.
-
-    The system's own signal for that is sent when the parent's thread ends, which here is one of a
-    pool's.
-    """
-    while os.getppid() == parent:
-        time.sleep(_LOOK_SECONDS)
-    os._exit(1)
 
 
 def _environment(options: argparse.Namespace) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Worker processes of this machine, which the local runner hands its items to.
+"""Worker processes of this machine, and how items get to them.
 
 Beam's own (`sdk_worker_main`) import Beam anew, 2 CPU seconds and 200 MB each, and the runner waits
 for ever when one of them is killed. These import what the function needs, and a death is seen at
@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -25,8 +26,8 @@ MAX_DEATHS = 3
 _TERMINATE_SECONDS = 5.0
 # -I: neither the user's environment nor the current folder decides what is imported.
 _PROGRAM = (
-    "import sys; sys.path[:] = sys.argv[2:]; "
-    "from slimworks.components.ingest.engine.worker_main import main; main(int(sys.argv[1]))"
+    "import sys; sys.path[:] = sys.argv[1:]; "
+    "from slimworks.components.ingest.engine.worker_main import main; main({}, {})"
 )
 
 
@@ -38,7 +39,15 @@ class _Worker:
         with theirs:
             descriptor = theirs.fileno()
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-c", _PROGRAM, str(descriptor), *sys.path],
+                [
+                    sys.executable,
+                    "-I",
+                    "-W",
+                    "ignore",
+                    "-c",
+                    _PROGRAM.format(descriptor, os.getpid()),
+                    *sys.path,
+                ],
                 pass_fds=(descriptor,),
                 stdin=subprocess.DEVNULL,
             )
@@ -53,14 +62,15 @@ class _Worker:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(item)
 
-    def result(self) -> Any:
-        """Waits for the item's result; raises EOFError where the process died."""
+    def receive(self) -> Any:
+        """Waits for the item's result, or a record of its log; raises EOFError where it died."""
         try:
-            result = self.connection.recv()
+            message = self.connection.recv()
         except ConnectionResetError:
             raise EOFError from None
-        self.item = None
-        return result
+        if not isinstance(message, logging.LogRecord):
+            self.item = None
+        return message
 
     def close(self) -> str:
         """Ends the process; returns how it ended."""
@@ -111,13 +121,16 @@ class Workers:
             for connection in wait(list(busy)):
                 worker = busy[connection]  # type: ignore[index]
                 try:
-                    result = worker.result()
+                    message = worker.receive()
                 except EOFError:
                     self._replace(worker)
                     if self.error is not None:
                         return
                 else:
-                    yield result
+                    if not isinstance(message, logging.LogRecord):
+                        yield message
+                    elif logging.getLogger(message.name).isEnabledFor(message.levelno):
+                        logging.getLogger(message.name).handle(message)
                 self._feed()
 
     def _feed(self) -> None:

@@ -101,6 +101,10 @@ def _leads_up(real: str, above: Sequence[str]) -> bool:
 def _item(entry: os.DirEntry[str], name: str, class_name: str, split: str | None) -> SourceItem:
     try:
         status = entry.stat()
+    except PermissionError as error:
+        if not entry.is_symlink():  # its folder may be listed, but not entered
+            raise unreadable(os.path.dirname(entry.path), error) from error
+        return SourceItem(name, class_name, entry.path, is_regular=False, split=split)
     except OSError:  # a link to nothing, or a file deleted a moment ago: named by the image check
         return SourceItem(name, class_name, entry.path, is_regular=False, split=split)
     return SourceItem(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from engine_ingests import Reference, make_reference
 from photo_folders import MakePhotos, photo_bytes
 
 
@@ -20,3 +21,9 @@ def make_photos(tmp_path: Path) -> MakePhotos:
         return source
 
     return make
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """A source with files of every kind, and what an ingest without any engine makes of it."""
+    return make_reference(tmp_path_factory.mktemp("reference"))

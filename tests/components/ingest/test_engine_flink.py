@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -12,17 +13,25 @@ from pathlib import Path
 import engine_tasks
 import psutil
 import pytest
+from engine_ingests import (
+    FILES_PER_TASK,
+    Reference,
+    go_on,
+    ingest_every_kind,
+    kill_ingest,
+    kill_workers,
+    outcome,
+)
 from engine_tasks import digest_number, make_tasks, results
-from photo_folders import MakePhotos, run_ingest
 
-from slimworks.components import contracts
 from slimworks.components.errors import DataError
-from slimworks.components.examples import tfrecord
+from slimworks.components.ingest import checking
 from slimworks.components.ingest.engine import run_tasks
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
-FLINK = Path(__file__).parents[3] / ".engines" / "flink"
+ENGINES = Path(os.environ.get("SLIMWORKS_ENGINES", Path(__file__).parents[3] / ".engines"))
+FLINK = ENGINES / "flink"
 START_SECONDS = 120.0
 OPENS = [
     f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in ("lang", "nio", "time", "util")
@@ -39,7 +48,16 @@ def jar() -> Path:
 
 @pytest.fixture
 def flags(jar: Path) -> list[str]:
-    return ["--runner=FlinkRunner", f"--flink_job_server_jar={jar}", "--parallelism=2"]
+    return [
+        "--runner=FlinkRunner", f"--flink_job_server_jar={jar}", "--parallelism=2",
+        # Half the time that it takes to start.
+        "--job_server_jvm_properties=-XX:TieredStopAtLevel=1",
+    ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "FILES_PER_TASK", FILES_PER_TASK)
 
 
 @pytest.fixture(autouse=True)
@@ -63,11 +81,35 @@ def _is_worker(process: psutil.Process) -> bool:
 
 
 @pytest.mark.parametrize("environment", ["LOOPBACK", "PROCESS"])
-def test_flink_writes_the_same_results(tmp_path: Path, flags: list[str], environment: str) -> None:
-    here, there = make_tasks(tmp_path / "a", 20), make_tasks(tmp_path / "b", 20)
-    run_tasks("Digest", digest_number, here)
-    run_tasks("Digest", digest_number, there, [*flags, f"--environment_type={environment}"])
-    assert results(here) == results(there)
+def test_ingest_on_flink_writes_the_same_bytes(
+    reference: Reference, tmp_path: Path, flags: list[str], environment: str
+) -> None:
+    source, expected = reference
+    ingest_every_kind(source, tmp_path, [*flags, f"--environment_type={environment}"])
+    assert outcome(tmp_path) == expected
+
+
+def test_worker_killed_in_the_middle_loses_and_doubles_nothing(
+    reference: Reference, tmp_path: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, expected = reference
+    kill_workers(source, tmp_path, [*flags, "--environment_type=PROCESS"], monkeypatch)
+    assert outcome(tmp_path) == expected
+
+
+@pytest.mark.parametrize("environment", ["LOOPBACK", "PROCESS"])
+def test_killed_ingest_leaves_no_process_and_the_next_one_goes_on(
+    reference: Reference,
+    tmp_path: Path,
+    flags: list[str],
+    caplog: pytest.LogCaptureFixture,
+    environment: str,
+) -> None:
+    source, expected = reference
+    kill_ingest(source, tmp_path, [*flags, f"--environment_type={environment}"])
+    num_files = len(list(source.glob("*/*")))
+    assert go_on(source, tmp_path, (), caplog) <= num_files - 5 * FILES_PER_TASK
+    assert outcome(tmp_path) == expected
 
 
 def test_error_for_the_user_arrives_as_it_was_raised(tmp_path: Path, flags: list[str]) -> None:
@@ -79,21 +121,10 @@ def test_error_for_the_user_arrives_as_it_was_raised(tmp_path: Path, flags: list
     assert (caught.value.cause, caught.value.details) == ("Task 3 is bad.", "a detail")
 
 
-def test_killed_worker_loses_and_doubles_nothing(tmp_path: Path, flags: list[str]) -> None:
-    tasks = make_tasks(tmp_path, 20)
-    run_tasks("Digest", engine_tasks.die_once, tasks, [*flags, "--environment_type=PROCESS"])
-    assert (tmp_path / "work" / "died").exists()
-    assert [row["n"] for row in results(tasks)] == list(range(20))
-
-
 def test_engine_that_loses_every_job_is_an_error(tmp_path: Path, flags: list[str]) -> None:
-    with pytest.raises(
-        DataError, match=r"FlinkRunner ended Digest with \d+ tasks undone"
-    ) as caught:
-        run_tasks(
-            "Digest", engine_tasks.die_always, make_tasks(tmp_path, 5),
-            [*flags, "--environment_type=PROCESS"],
-        )  # fmt: skip
+    task = make_tasks(tmp_path, 4)[3]
+    with pytest.raises(DataError, match=r"FlinkRunner ended Digest with 1 tasks undone") as caught:
+        run_tasks("Digest", engine_tasks.die_always, [task], [*flags, "--environment_type=PROCESS"])
     assert "finished tasks are kept" in caught.value.fix
 
 
@@ -151,8 +182,8 @@ def _free_port() -> int:
 def _java(folder: Path, main_class: str) -> subprocess.Popen[bytes]:
     with open(folder / f"{main_class}.log", "wb") as log:
         return subprocess.Popen(
-            ["java", *OPENS, "-Xmx512m", f"-Djava.io.tmpdir={folder}", "-cp", f"{FLINK}/*",
-             main_class, "--configDir", str(folder)],
+            ["java", *OPENS, "-Xmx512m", "-XX:TieredStopAtLevel=1", f"-Djava.io.tmpdir={folder}",
+             "-cp", f"{FLINK}/*", main_class, "--configDir", str(folder)],
             stdout=log, stderr=log,
         )  # fmt: skip
 
@@ -181,26 +212,3 @@ def test_standalone_cluster_writes_the_same_results(
         [*flags, f"--flink_master={cluster}", "--environment_type=PROCESS"],
     )  # fmt: skip
     assert results(here) == results(there)
-
-
-def _examples(output: Path) -> dict[str, set[bytes]]:
-    folder = output / "examples"
-    return {
-        split: {bytes(record) for shard in contracts.split_files(folder, split)
-                for record in tfrecord.iterate_records(shard)}
-        for split in contracts.SPLITS
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("environment", ["LOOPBACK", "PROCESS"])
-def test_ingest_on_flink_writes_the_same_examples(
-    make_photos: MakePhotos, tmp_path: Path, flags: list[str], environment: str
-) -> None:
-    source = make_photos("cats", "dogs", count=80)
-    here = run_ingest(source, tmp_path / "a", num_shards=3)
-    there = run_ingest(
-        source, tmp_path / "b", [*flags, f"--environment_type={environment}"], num_shards=3
-    )
-    assert _examples(tmp_path / "a") == _examples(tmp_path / "b")
-    assert here.images_by_split == there.images_by_split
-    assert sum(map(len, _examples(tmp_path / "b").values())) == 160

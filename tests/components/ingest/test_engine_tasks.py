@@ -80,12 +80,37 @@ def test_function_that_leaves_no_result_is_an_error(tmp_path: Path) -> None:
         run_tasks("Digest", engine_tasks.leave_nothing, make_tasks(tmp_path, 5))
 
 
-def test_few_tasks_do_not_import_beam(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flags", [(), PROCESSES], ids=["memory", "processes"])
+def test_log_of_a_worker_is_ours_and_no_noise_of_others(
+    tmp_path: Path,
+    flags: tuple[str, ...],
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    run_tasks("Digest", engine_tasks.warn_in_third, make_tasks(tmp_path, 20), flags)
+    assert [(r.name, r.getMessage()) for r in caplog.records] == [
+        ("slimworks.test", "task 3 is odd")
+    ]
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("flags", [(), PROCESSES], ids=["memory", "processes"])
+def test_process_that_plans_does_not_import_beam(tmp_path: Path, flags: tuple[str, ...]) -> None:
     script = (
         "import sys; from slimworks.components.ingest.engine import run_tasks; "
         "import engine_tasks as t; from pathlib import Path; "
-        "run_tasks('Digest', t.digest_number, t.make_tasks(Path(sys.argv[1]), 5)); "
+        "run_tasks('Digest', t.digest_number, t.make_tasks(Path(sys.argv[1]), 20), sys.argv[2:]); "
         "assert 'apache_beam' not in sys.modules"
     )
     folder = Path(engine_tasks.__file__).parent
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, cwd=folder)
+    subprocess.run([sys.executable, "-c", script, str(tmp_path), *flags], check=True, cwd=folder)
+
+
+@pytest.mark.parametrize(("flags", "has_beam"), [((), True), (PROCESSES, False)])
+def test_process_that_runs_tasks_imports_no_more_than_it_needs(
+    tmp_path: Path, flags: tuple[str, ...], has_beam: bool
+) -> None:
+    tasks = make_tasks(tmp_path, 20)
+    run_tasks("Note", engine_tasks.note_imports, tasks, flags)
+    needed = {"apache_beam": has_beam, "IPython": False, "pandas": False}
+    assert results(tasks) == [needed] * 20

@@ -12,7 +12,7 @@ from photo_folders import MakePhotos, photo_bytes, run_ingest
 from slimworks.components import contracts, files
 from slimworks.components.errors import DataError
 from slimworks.components.examples.reading import iterate_examples
-from slimworks.components.ingest import checking, engine
+from slimworks.components.ingest import checking, engine, spans
 
 
 def splits_by_name(output: Path) -> dict[str, str]:
@@ -65,9 +65,9 @@ def test_new_images_make_a_span_and_keep_it(make_photos: MakePhotos, tmp_path: P
     second = run_ingest(source, output)
     third = run_ingest(source, output)
     assert (second.span, second.num_new_images, third.span, third.num_new_images) == (2, 1, 2, 0)
-    spans = spans_by_name(output)
-    assert spans.pop("cats/new.png") == 2
-    assert set(spans.values()) == {1}
+    found = spans_by_name(output)
+    assert found.pop("cats/new.png") == 2
+    assert set(found.values()) == {1}
 
 
 def test_removed_files_leave_and_the_others_stay_where_they_were(
@@ -215,6 +215,28 @@ def test_what_was_checked_before_a_kill_is_not_checked_again(
     # Those images cannot be read for their shards any more; but they were not decoded again.
     with pytest.raises(DataError, match=f"{len(checked)} changed"):
         run_ingest(source, output)
+
+
+def test_changes_of_an_ingest_killed_before_its_summary_are_told_by_the_next(
+    make_photos: MakePhotos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_photos("cats", "dogs")
+    run_ingest(source, tmp_path / "out")
+    for number in range(3):
+        (source / "cats" / f"new{number}.png").write_bytes(photo_bytes(9_000 + number))
+    (source / "dogs" / "000.png").unlink()
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spans, "publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_ingest(source, tmp_path / "out")
+    told = run_ingest(source, tmp_path / "out")
+    assert (told.num_new_images, told.num_new_files, told.num_removed_images) == (3, 3, 1)
+    assert (told.span, told.previous_span) == (2, 1)
+    assert run_ingest(source, tmp_path / "out").num_new_images == 0
 
 
 def test_other_limits_check_every_file_again(make_photos: MakePhotos, tmp_path: Path) -> None:

@@ -146,7 +146,52 @@ def test_catalogue_that_is_damaged(make_photos: MakePhotos, tmp_path: Path) -> N
     path.write_bytes(b"no database" * 1000)
     cause, fix = ingest_refused(make_photos("cats", "dogs"), tmp_path / "out")
     assert cause == f"{path} cannot be used: file is not a database."
-    assert "restore it from a backup, or delete it" in fix
+    assert fix == (
+        f"Restore it from a backup. Or delete {path.parent}: then all images are read again, and "
+        "splits are made anew."
+    )
+
+
+def test_catalogue_that_is_damaged_further_in(make_photos: MakePhotos, tmp_path: Path) -> None:
+    source = make_photos("cats", "dogs")
+    run_ingest(source, tmp_path / "out")
+    path = tmp_path / "out" / "state" / "catalogue.sqlite"
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    cause, _ = ingest_refused(source, tmp_path / "out")
+    assert cause == f"{path} cannot be used: database disk image is malformed."
+
+
+@pytest.mark.parametrize("loss", ["emptied", "deleted"])
+def test_catalogue_that_is_lost_makes_no_new_splits(
+    make_photos: MakePhotos, tmp_path: Path, loss: str
+) -> None:
+    source = make_photos("cats", "dogs")
+    run_ingest(source, tmp_path / "out")
+    path = tmp_path / "out" / "state" / "catalogue.sqlite"
+    path.write_bytes(b"")
+    if loss == "deleted":
+        path.unlink()
+    cause, _ = ingest_refused(source, tmp_path / "out")
+    assert cause == (f"{path} cannot be used: it is empty or gone, and there are shards beside it.")
+
+
+def open_and_set(folder: Path, pragma: str) -> None:
+    with open_catalogue(folder) as catalogue:
+        catalogue.connection.execute(f"PRAGMA {pragma}")
+        catalogue.set("key", "x" * 1_000_000)
+
+
+def test_disk_that_is_full_is_named_with_the_catalogue(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        open_and_set(tmp_path, "max_page_count = 20")
+    assert caught.value.filename == str(tmp_path / "catalogue.sqlite")
+
+
+def test_catalogue_that_may_not_be_written(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError) as caught:
+        open_and_set(tmp_path, "query_only = ON")
+    assert caught.value.filename == str(tmp_path / "catalogue.sqlite")
 
 
 def test_catalogue_of_a_newer_slimworks(make_photos: MakePhotos, tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def main(folder: Path) -> None:
     target = folder / "flink-job-server.jar"
     jars = sorted(path.name for path in folder.glob("*.jar") if path != target)
     with zipfile.ZipFile(target, "w") as jar:
-        jar.writestr("META-INF/MANIFEST.MF", manifest(jars))
+        # ZipInfo has a fixed date: the same jar each time.
+        jar.writestr(zipfile.ZipInfo("META-INF/MANIFEST.MF"), manifest(jars))
 
 
 if __name__ == "__main__":
