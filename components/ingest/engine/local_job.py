@@ -7,6 +7,8 @@ the process (memory ran out, a decoder crashed) leaves an error with a cause, an
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import threading
 from collections.abc import Callable
 
 from slimworks.components import beam_options
@@ -15,6 +17,8 @@ from slimworks.components.errors import SlimWorksError
 from slimworks.components.ingest.engine.attempts import Counts
 from slimworks.components.ingest.engine.processes import spare_modules
 from slimworks.components.ingest.engine.workers import Workers
+
+_BEAM_JOB = "slimworks.components.ingest.engine.beam_job"
 
 
 class RunnerError(Exception):
@@ -60,8 +64,12 @@ class LocalJob:
         return None
 
     def _run_in_processes(self) -> Exception | None:
-        # They start before Beam is imported here, so that both take the same seconds.
         with Workers(self.function, min(self.flags.num_workers, len(self.items))) as workers:
+            # They work while Beam is imported; what is done by then, Beam finds done.
+            beam = threading.Thread(target=importlib.import_module, args=(_BEAM_JOB,), daemon=True)
+            beam.start()
+            workers.run(self.items, beam.is_alive)
+            beam.join()
             from slimworks.components.ingest.engine.beam_job import run_job_in_processes
 
             run_job_in_processes(self.label, workers, self.items, self.flags)

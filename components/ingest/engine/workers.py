@@ -38,16 +38,9 @@ class _Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             descriptor = theirs.fileno()
+            program = _PROGRAM.format(descriptor, os.getpid())
             self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-I",
-                    "-W",
-                    "ignore",
-                    "-c",
-                    _PROGRAM.format(descriptor, os.getpid()),
-                    *sys.path,
-                ],
+                [sys.executable, "-I", "-W", "ignore", "-c", program, *sys.path],
                 pass_fds=(descriptor,),
                 stdin=subprocess.DEVNULL,
             )
@@ -61,16 +54,6 @@ class _Worker:
         self.item = item
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(item)
-
-    def receive(self) -> Any:
-        """Waits for the item's result, or a record of its log; raises EOFError where it died."""
-        try:
-            message = self.connection.recv()
-        except ConnectionResetError:
-            raise EOFError from None
-        if not isinstance(message, logging.LogRecord):
-            self.item = None
-        return message
 
     def close(self) -> str:
         """Ends the process; returns how it ended."""
@@ -105,10 +88,14 @@ class Workers:
         self._waiting.append(item)
         self._feed()
 
-    def run(self, items: Iterable[str]) -> None:
-        """Submits the items and waits for all of them."""
+    def run(self, items: Iterable[str], claim: Callable[[], bool] = lambda: True) -> None:
+        """Runs items, and waits for them, while the claim holds."""
         for item in items:
+            if self.error is not None or not claim():
+                break
             self.submit(item)
+            if self._waiting:
+                next(self.results(), None)
         for _ in self.results():
             pass
 
@@ -119,19 +106,25 @@ class Workers:
         """
         while busy := {worker.connection: worker for worker in self._workers if worker.item}:
             for connection in wait(list(busy)):
-                worker = busy[connection]  # type: ignore[index]
-                try:
-                    message = worker.receive()
-                except EOFError:
-                    self._replace(worker)
-                    if self.error is not None:
-                        return
-                else:
-                    if not isinstance(message, logging.LogRecord):
-                        yield message
-                    elif logging.getLogger(message.name).isEnabledFor(message.levelno):
-                        logging.getLogger(message.name).handle(message)
-                self._feed()
+                yield from self._receive(busy[connection])  # type: ignore[index]
+                if self.error is not None:
+                    return
+
+    def _receive(self, worker: _Worker) -> list[Any]:
+        """Takes what a process has to say: a result, a line of its log, or that it died."""
+        try:
+            message = worker.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self._replace(worker)
+            results = []
+        else:
+            if isinstance(message, logging.LogRecord):
+                _log_again(message)
+                return []
+            worker.item = None
+            results = [message]
+        self._feed()
+        return results
 
     def _feed(self) -> None:
         for worker in self._workers:
@@ -167,3 +160,9 @@ class Workers:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _log_again(record: logging.LogRecord) -> None:
+    logger = logging.getLogger(record.name)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)

@@ -38,15 +38,20 @@ class Member:
     is_regular: bool = True
 
 
-def list_members(path: str) -> Iterator[Member]:
+def list_members(path: str, archive: str | None = None) -> Iterator[Member]:
     """Yields the files of a zip or an uncompressed tar archive, less hidden and system ones.
 
     A tar is streamed header by header. Of a zip, zipfile keeps the directory: about 0.6 kB a file.
 
+    Args:
+        path: The archive.
+        archive: What the user calls it, where `path` is its unpacked copy.
+
     Raises:
         DataError: The archive is damaged or cut short, or the file is none.
     """
-    for member in _zip_members(path) if _is_zip(path) else _tar_members(path):
+    shown = archive or path
+    for member in _zip_members(path, shown) if _is_zip(path) else _tar_members(path, shown):
         if member.parts and not any(map(names.is_left_out, member.parts)):
             yield member
 
@@ -68,12 +73,14 @@ def _parts(name: str) -> tuple[str, ...]:
 # --- zip -------------------------------------------------------------------------------------
 
 
-def _zip_members(path: str) -> Iterator[Member]:
+def _zip_members(path: str, shown: str) -> Iterator[Member]:
     with opened(path) as stream:
         try:
             archive = zipfile.ZipFile(stream)
+        except UnicodeDecodeError as error:
+            raise _misnamed(shown, error) from error
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-            raise _damaged(path, error) from error
+            raise _damaged(shown, error) from error
         with archive:
             for member in archive.infolist():
                 # Of two members under one name, the later is the one that a name can mean.
@@ -82,6 +89,14 @@ def _zip_members(path: str) -> Iterator[Member]:
                         _parts(_zip_name(member)), ZIP_MEMBER, member.filename, member.file_size,
                         f"{member.CRC:08x}",
                     )  # fmt: skip
+
+
+def _misnamed(path: str, error: UnicodeDecodeError) -> DataError:
+    return DataError(
+        f"The archive {display_name(path)} says that its names are UTF-8, and one is not: "
+        f"{error.object!r}.",
+        "Unpack it and give the folder, or pack it again with another program.",
+    )
 
 
 def _zip_name(member: zipfile.ZipInfo) -> str:
@@ -97,7 +112,7 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
 # --- tar -------------------------------------------------------------------------------------
 
 
-def _tar_members(path: str) -> Iterator[Member]:
+def _tar_members(path: str, shown: str) -> Iterator[Member]:
     with opened(path) as stream:
         try:
             with tarfile.open(fileobj=stream, mode="r:", errors="surrogateescape") as archive:
@@ -107,7 +122,7 @@ def _tar_members(path: str) -> Iterator[Member]:
                         yield _tar_member(member)
                 _require_end(stream, archive.offset)
         except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-            raise _damaged(path, error) from error
+            raise _damaged(shown, error) from error
 
 
 def _require_end(stream: BinaryIO, offset: int) -> None:

@@ -90,10 +90,10 @@ class ArchiveSource:
         readable = unpacked(archive, self._cache)
         container = unit_of_file(archive).version
         file = archive.rpartition("/")[2]
-        arrangement = find_arrangement(list_members(readable), archive)
+        arrangement = find_arrangement(list_members(readable, archive), archive)
         own_split = None if arrangement.is_split else _split_of_archive(self._archives, file)
         pending = names.without_sidecars(
-            lambda: list_members(readable), lambda member: "/".join(member.parts)
+            lambda: list_members(readable, archive), lambda member: "/".join(member.parts)
         )
         for number, member in enumerate(pending, 1):
             name = "/".join((file, *member.parts))
@@ -169,7 +169,7 @@ class _CommonFolder:
 def place(parts: tuple[str, ...], arrangement: Arrangement) -> tuple[str, str | None] | None:
     """Class and split of a member; None where it lies outside of the class folders."""
     depth = len(arrangement.root)
-    if parts[:depth] != arrangement.root:
+    if parts[:depth] != arrangement.root or len(parts) == depth:
         return None
     split = None
     if arrangement.is_split:

@@ -38,8 +38,11 @@ def canonical_source(source: str, config: DataConfig) -> str:
     """What a run is recorded under: an absolute path, a URI, or the name of a classic set.
 
     Raises:
-        ConfigError: The URI's kind is unknown, or a name could be a folder or a classic set.
+        ConfigError: Nothing is given, the URI's kind is unknown, or a name could be a folder or a
+            classic set.
     """
+    if not source.strip():  # of a shell's variable that is not set; as a path it is this folder
+        raise ConfigError("The data source is empty: no path is given.", _ACCEPTED)
     if config.format == "classic":
         return source
     if source.startswith("file://"):

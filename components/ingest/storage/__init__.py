@@ -130,7 +130,7 @@ def read_item(item: SourceItem, max_bytes: int) -> bytes | Rejection:
         ConfigError: Credentials or options are wrong.
     """
     if not item.is_regular:
-        return Rejection("not_a_file", "a broken link, pipe, socket or device")
+        return Rejection("not_a_file", _what_it_is(item))
     if item.size > max_bytes and item.kind in (items.WHOLE_FILE, items.ZIP_MEMBER):
         return archives.too_large(max_bytes, item.size)
     try:
@@ -142,6 +142,14 @@ def read_item(item: SourceItem, max_bytes: int) -> bytes | Rejection:
     if isinstance(data, bytes) and len(data) > max_bytes:
         return archives.too_large(max_bytes)
     return data
+
+
+def _what_it_is(item: SourceItem) -> str:
+    if item.kind != items.WHOLE_FILE:
+        return "a link, device or sparse file in an archive"
+    if is_uri(item.path) or not os.path.lexists(item.path):
+        return "there is no such file"
+    return "a broken link" if os.path.islink(item.path) else "a pipe, socket or device"
 
 
 def _read(item: SourceItem, max_bytes: int) -> bytes | Rejection:
