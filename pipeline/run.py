@@ -131,7 +131,7 @@ def _check_steps(options: RunOptions) -> None:
 
 def _check_inputs(config: PipelineConfig, paths: PipelinePaths) -> None:
     """Finds what would stop the run anyway, before seconds are spent on imports."""
-    from slimworks.components.ingest.ingest import check_source
+    from slimworks.components.ingest.listing import check_source
 
     check_source(str(config.data.source), config.data, (str(paths.state),))
     checkpoint = config.train.checkpoint_path

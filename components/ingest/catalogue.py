@@ -225,6 +225,6 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 def _damaged(path: Path, why: object) -> DataError:
     return DataError(
         f"{path} cannot be used: {why}.",
-        f"Restore it from a backup. Or delete {path.parent}: then all images are read again, and "
-        "splits are made anew.",
+        f"Restore it from a backup. Or delete it and {path.parent / SHARDS_FOLDER}: then all "
+        "images are read again, and splits are made anew.",
     )

@@ -102,6 +102,7 @@ def require_splits(catalogue: Catalogue, planned: Planned, config: DataConfig) -
     rows = catalogue.connection.execute(
         "SELECT split, class_name, COUNT(*) FROM planned WHERE is_live GROUP BY split, class_name"
     ).fetchall()
+    _require_window(catalogue, {name for _, name, _ in rows}, config)
     sizes: Counter[str] = Counter()
     for split, _, count in rows:
         sizes[split] += count
@@ -122,6 +123,26 @@ def require_splits(catalogue: Catalogue, planned: Planned, config: DataConfig) -
     raise DataError(cause, f"Add about {missing} more photos{_other_seed(planned, config)}")
 
 
+def _require_window(catalogue: Catalogue, found: set[str], config: DataConfig) -> None:
+    """Raises DataError where the window leaves a class nothing."""
+    oldest = catalogue.connection.execute(
+        "SELECT class_name, MAX(span) FROM planned GROUP BY class_name ORDER BY class_name"
+    ).fetchall()
+    lost = {name: span for name, span in oldest if name not in found}
+    if not lost:
+        return
+    name, window = (
+        min(lost),
+        catalogue.count("SELECT MAX(span) FROM planned") + 1 - min(lost.values()),
+    )
+    raise DataError(
+        f"data.window = {config.window} leaves no image of the class {name!r}: its newest is of "
+        f"span {lost[name]}.",
+        f"Widen it (--set data.window={window}), or leave the class out: "
+        f"--set 'data.exclude_classes=[\"{name}\"]'",
+    )
+
+
 def _other_seed(planned: Planned, config: DataConfig) -> str:
     """Returns ", or ..." with a seed that works, where one is found soon."""
     fractions = (config.eval_fraction, config.test_fraction)
@@ -131,31 +152,85 @@ def _other_seed(planned: Planned, config: DataConfig) -> str:
     return ", or use finer groups in data.group_regex" if config.group_regex else ""
 
 
+def other_source(catalogue: Catalogue, location: str) -> list[str]:
+    """A warning where no file is known although many were: the wrong source, most likely."""
+    old = catalogue.get("source", location)
+    num_known = catalogue.count("SELECT COUNT(*) FROM committed_files")
+    num_common = catalogue.count("SELECT COUNT(*) FROM listed JOIN committed_files USING (name)")
+    if old == location or num_common or not num_known:
+        return []
+    return [
+        f"{location} has none of the {num_known} files that were ingested here before, from {old}: "
+        "they all leave. Was another output meant?"
+    ]
+
+
 def weak_points(
-    catalogue: Catalogue, label_map: contracts.LabelMap, class_names: Iterable[str]
+    catalogue: Catalogue,
+    label_map: contracts.LabelMap,
+    class_names: Iterable[str],
+    planned: Planned,
 ) -> list[str]:
-    """Warnings about classes that are gone or cannot be judged, for the summary."""
-    rows = catalogue.connection.execute(
-        "SELECT class_name, COUNT(*) FROM planned WHERE is_live AND split = 'test' "
-        "GROUP BY class_name"
-    )
-    test_sizes: Counter[str] = Counter(dict(rows.fetchall()))
-    present = set(class_names)
+    """Warnings about what the numbers of the summary mean for training and judging."""
+    return [
+        *_lost_classes(label_map, set(class_names)),
+        *_leaks(catalogue),
+        *_few_tests(catalogue, set(class_names), planned),
+    ]
+
+
+def _lost_classes(label_map: contracts.LabelMap, present: set[str]) -> list[str]:
     merged = label_map.merged_since(0)
-    warnings = [
+    return [
         f"The class {name!r} of an earlier run has no images any more; it keeps its index {index}. "
         "Was it renamed? Then say so: data.rename_classes."
         for index, name in enumerate(label_map.class_names)
         if name not in present and index not in merged
     ]
-    untested = [name for name in label_map.class_names if name in present and not test_sizes[name]]
+
+
+def _leaks(catalogue: Catalogue) -> list[str]:
+    """Warnings about the user's own splits."""
+    num_identical = catalogue.count(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM accepted JOIN usable USING (image_id) "
+        "GROUP BY image_id HAVING COUNT(DISTINCT accepted.rank) > 1)"
+    )
+    num_related = catalogue.count("SELECT COUNT(*) FROM set_aside WHERE reason = 'split_leak'")
+    warnings = []
+    if num_identical:
+        warnings.append(
+            f"Your splits leak: {_images(num_identical)} in several of them; each is used in one "
+            "only (test before eval before train)."
+        )
+    if num_related:
+        warnings.append(
+            f"Your splits leak: {_images(num_related)} left out, belonging together with images "
+            "of another split (split_leak in rejects.jsonl)."
+        )
+    return warnings
+
+
+def _images(count: int) -> str:
+    return "1 image is" if count == 1 else f"{count} images are"
+
+
+def _few_tests(catalogue: Catalogue, present: set[str], planned: Planned) -> list[str]:
+    rows = catalogue.connection.execute(
+        "SELECT class_name, COUNT(*) FROM planned WHERE is_live AND split = 'test' "
+        "GROUP BY class_name"
+    )
+    sizes: Counter[str] = Counter(dict(rows.fetchall()))
+    warnings = []
+    untested = sorted(name for name in present if not sizes[name])
     if untested:
         names = ", ".join(repr(name) for name in untested[:_NAMES_TO_SHOW])
         more = f" and {len(untested) - _NAMES_TO_SHOW} more" * (len(untested) > _NAMES_TO_SHOW)
         warnings.append(f"No test image shows {names}{more}: the gate cannot judge that.")
-    if test_sizes.total() < FEW_TEST_IMAGES:
+    if sizes.total() < FEW_TEST_IMAGES:
+        is_given = bool((planned.table.user_split >= 0).all())
+        advice = "photos to it" if is_given else "photos, or raise data.test_fraction"
         warnings.append(
-            f"Only {test_sizes.total()} test images: the gate will hardly be able to decide. Add "
-            "photos, or raise data.test_fraction."
+            f"The test split has {sizes.total()} images only: the gate will hardly be able to "
+            f"decide. Add {advice}."
         )
     return warnings

@@ -16,17 +16,21 @@ from pathlib import Path
 from slimworks import __version__
 from slimworks.components import contracts, files
 from slimworks.components.contracts import LabelMap
-from slimworks.components.errors import ConfigError, DataError, nearest
 from slimworks.components.ingest import evidence, spans, storage, summary
 from slimworks.components.ingest.catalogue import Catalogue, open_catalogue
 from slimworks.components.ingest.changes import has_changed, take_units
 from slimworks.components.ingest.checking import absorb_leftovers, check_all, check_settings
 from slimworks.components.ingest.config import DataConfig
+from slimworks.components.ingest.listing import (
+    list_items,
+    require_other_folder,
+    require_usable_listing,
+)
 from slimworks.components.ingest.planning import Planned, plan_images, split_settings
 from slimworks.components.ingest.selection import select_images
 from slimworks.components.ingest.sharding import NewShard, choose_images, write_shards
 from slimworks.components.ingest.sources.detect import open_source
-from slimworks.components.ingest.sources.items import Source, SourceItem
+from slimworks.components.ingest.sources.items import Source
 from slimworks.components.ingest.summary import IngestSummary
 
 _LOGGER = logging.getLogger(__name__)
@@ -80,76 +84,11 @@ def ingest(
     storage.configure(beam_pipeline_args)
     own = (*dataclasses.astuple(outputs), state, *own_folders)
     opened = open_source(source, config, own)
-    _require_other_folder(opened, (*dataclasses.astuple(outputs), state))
+    require_other_folder(opened, (*dataclasses.astuple(outputs), state), own_folders)
     with open_catalogue(state) as catalogue:
         return _Ingest(opened, outputs, config, catalogue, beam_pipeline_args, source_state).run(
             start
         )
-
-
-def _require_other_folder(source: Source, folders: Sequence[str]) -> None:
-    for folder in folders:
-        if os.path.realpath(folder) == os.path.realpath(source.location):
-            raise ConfigError(
-                f"The output folder {folder} is the data source.",
-                "Give another one: nothing is ever written beside your photos.",
-            )
-
-
-def list_items(source: Source, config: DataConfig, sizes: Counter[str]) -> Iterator[SourceItem]:
-    """Yields the items of the classes in use, and counts them by class name.
-
-    Raises:
-        ConfigError: An excluded class is unknown.
-    """
-    excluded = dict.fromkeys(config.exclude_classes, 0)
-    for item in source.items():
-        if item.class_name in excluded:
-            excluded[item.class_name] += 1
-            continue
-        sizes[item.class_name] += 1
-        yield item
-    known = sorted({*sizes, *(name for name, count in excluded.items() if count)})
-    for name, count in excluded.items():
-        if not count:
-            raise ConfigError(
-                f"data.exclude_classes names {name!r}, which is no class.{nearest(name, known)}",
-                f"Known classes: {', '.join(known)}.",
-            )
-
-
-def require_usable_listing(source: Source, sizes: Counter[str], config: DataConfig) -> None:
-    """Raises DataError for what can be known without opening an image."""
-    if not sizes:
-        raise DataError(
-            f"The data source {source.location} holds no labelled image.",
-            "Give images with a class: docs/data.md shows every format.",
-        )
-    merged = {config.merge_classes.get(name, name) for name in sizes}
-    if len(merged) < 2:
-        raise DataError(
-            f"{source.location} holds one class only, {min(sizes)!r}: a classifier needs at least "
-            "two.",
-            "Add images of another class.",
-        )
-    if not config.merge_classes and not config.rename_classes:
-        evidence.require_class_sizes(sizes, config.min_images_per_class, source.location)
-
-
-def check_source(source: str, config: DataConfig, own_folders: Sequence[str] = ()) -> Source:
-    """Looks at a source as far as that takes no time, to fail before anything slow begins.
-
-    Raises:
-        ConfigError: The source does not exist, or the settings do not fit it.
-        DataError: The source cannot be used.
-    """
-    opened = open_source(source, config, own_folders)
-    if opened.format in ("folders", "split_folders") and os.path.isdir(opened.location):
-        sizes: Counter[str] = Counter()
-        for _ in list_items(opened, config, sizes):
-            pass
-        require_usable_listing(opened, sizes, config)
-    return opened
 
 
 def describe_source(
@@ -224,7 +163,9 @@ class _Ingest:
             span = catalogue.count("SELECT MAX(span) FROM planned")
             span = max(span, last_span)
             self._commit(label_map, new_shards, digest, span, planned.is_anew, unreported)
-            self.warnings += evidence.weak_points(catalogue, label_map, class_names.values())
+            self.warnings += evidence.weak_points(
+                catalogue, label_map, class_names.values(), planned
+            )
             self._warn_of_moves(planned)
             result = self._publish(planned, label_map, facts | unreported, digest, span,
                                    new_shards, start)  # fmt: skip
@@ -239,6 +180,7 @@ class _Ingest:
         self.catalogue.replace_listing(list_items(self.source, self.config, sizes))
         self.warnings += self.source.notes.warnings
         require_usable_listing(self.source, sizes, self.config)
+        self.warnings += evidence.other_source(self.catalogue, self.source.location)
         _LOGGER.info("ingest: %d images in %d classes", sizes.total(), len(sizes))
         return sizes, digest
 
@@ -289,6 +231,7 @@ class _Ingest:
             new_shards,
             {
                 "span": span,
+                "source": self.source.location,
                 "generation": generation,
                 "source_state": self.source_state or f"{digest}:{generation}",
                 "settings": settings_of(self.source, self.config),
@@ -377,9 +320,10 @@ def _clear(outputs: IngestOutputs) -> None:
 
 def _log_end(result: IngestSummary, outputs: IngestOutputs) -> None:
     sizes = {split: sum(counts.values()) for split, counts in result.images_by_split.items()}
+    reasons = result.rejected_by_reason.items()
     _LOGGER.info(
         "ingest: span %d: %d images (%s), %d new, %d removed; %d duplicates, %d near-duplicates, "
-        "%d rejected %s; images that changed split: %d; %d of %d shards written; %.1f s; %s",
+        "%d rejected%s; images that changed split: %d; %d of %d shards written; %.1f s; %s",
         result.span,
         result.num_images,
         ", ".join(f"{split} {count}" for split, count in sizes.items()),
@@ -388,7 +332,7 @@ def _log_end(result: IngestSummary, outputs: IngestOutputs) -> None:
         result.num_duplicates,
         result.num_near_duplicates,
         result.num_rejected,
-        result.rejected_by_reason,
+        f" ({', '.join(f'{count} {reason}' for reason, count in reasons)})" if reasons else "",
         result.num_changed_split,
         result.num_shards_written,
         result.num_shards,

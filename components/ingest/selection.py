@@ -152,4 +152,4 @@ def _find_groups(catalogue: Catalogue, config: DataConfig) -> list[str]:
             "Correct it: it is searched in the path below the data folder.",
         )
     num_files = matched.total()
-    return [f"data.group_regex matches not {matched[False]} of {num_files} paths."]
+    return [f"data.group_regex does not match {matched[False]} of {num_files} paths."]

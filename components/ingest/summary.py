@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ class IngestSummary:
         num_conflicts: Different images found under several classes.
         num_near_duplicates: Images that look like another one.
         num_near_duplicate_groups: Groups of such images.
+        num_near_duplicate_conflicts: Of them with several classes: one is wrong, mostly.
         num_set_aside_for_splits: Images left out because they would connect two splits.
         num_ignored: Files without a class; the first names in `ignored`.
         num_groups: Images that must stay together count once.
@@ -104,6 +106,7 @@ class IngestSummary:
     num_conflicts: int
     num_near_duplicates: int
     num_near_duplicate_groups: int
+    num_near_duplicate_conflicts: int
     num_set_aside_for_splits: int
     num_ignored: int
     ignored: tuple[str, ...]
@@ -286,18 +289,21 @@ class _Shown:
 
     def __init__(self) -> None:
         self.image_ids: dict[str, None] = {}
-        self.counts: dict[str, int] = {}
-        self.num_images: dict[str, int] = {}
+        self.counts: Counter[str] = Counter()
+        self.num_conflicts: Counter[str] = Counter()
+        self.num_images: Counter[str] = Counter()
+        self._num_shown: Counter[str] = Counter()
 
     def watch(self, rows: Iterable[Row]) -> Iterator[Row]:
         for row in rows:
-            kind = "conflict" if row.get("conflict") else row["kind"]
+            kind, is_conflict = row["kind"], bool(row.get("conflict"))
             ids = row.get("image_ids", [row["image_id"]])
-            self.counts[row["kind"]] = self.counts.get(row["kind"], 0) + 1
-            self.num_images[row["kind"]] = self.num_images.get(row["kind"], 0) + len(ids)
-            key = f"shown {kind}"
-            self.counts[key] = self.counts.get(key, 0) + 1
-            if self.counts[key] <= _DUPLICATES_SHOWN:
+            self.counts[kind] += 1
+            self.num_conflicts[kind] += is_conflict
+            self.num_images[kind] += len(ids)
+            shelf = "conflict" if is_conflict else kind
+            self._num_shown[shelf] += 1
+            if self._num_shown[shelf] <= _DUPLICATES_SHOWN:
                 self.image_ids.update(dict.fromkeys(ids[:_IMAGES_SHOWN]))
             yield row
 
@@ -320,13 +326,11 @@ def write_details(
     write_thumbnails(_files_of(catalogue, list(shown_images.image_ids), config), thumbnails)
     return {
         "num_outliers": num_outliers,
-        "num_near_duplicates": shown_images.num_images.get("near", 0),
-        "num_near_duplicate_groups": shown_images.counts.get("near", 0),
+        "num_near_duplicates": shown_images.num_images["near"],
+        "num_near_duplicate_groups": shown_images.counts["near"],
+        "num_near_duplicate_conflicts": shown_images.num_conflicts["near"],
         "num_duplicates": _num_duplicates(catalogue),
-        "num_conflicts": catalogue.count(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM accepted GROUP BY image_id "
-            "HAVING COUNT(DISTINCT class_name) > 1)"
-        ),
+        "num_conflicts": shown_images.num_conflicts["identical"],
     }
 
 

@@ -1,17 +1,20 @@
 """Makes tf_slim importable on today's TensorFlow; other modules take `slim` from here.
 
-Two faults of tf_slim 1.1.0 on TensorFlow 2.16 are cured without touching its files:
+Three faults of tf_slim 1.1.0 on TensorFlow 2.16 are cured without touching its files:
 
 * `tensorflow.python.layers` loads `tf_keras.legacy_tf_layers` lazily, which has moved to
   `tf_keras.src.legacy_tf_layers`; the old names are entered in `sys.modules`.
 * `_add_variable_to_collections` asks `variable in collection`, and `==` compares tensors
   element by element in TF2; it is replaced by a comparison of identities.
+* Functions and classes that it takes from TensorFlow's inner modules stand in others now, such as
+  `control_flow_ops.case` of its image reader; they are entered where it looks for them.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+from types import ModuleType
 from typing import Any
 
 import tensorflow as tf
@@ -26,6 +29,30 @@ _MOVED_MODULES = (
     "variable_scope_shim",
     "migration_utils",
 )
+# In tensorflow.python: where tf_slim looks, where it is.
+_MOVED_NAMES = {
+    "framework.ops.IndexedSlices": "framework.indexed_slices.IndexedSlices",
+    "framework.ops.Tensor": "framework.tensor.Tensor",
+    "ops.array_ops.stack": "ops.array_ops_stack.stack",
+    "ops.array_ops.unstack": "ops.array_ops_stack.unstack",
+    "ops.control_flow_ops.Assert": "ops.control_flow_assert.Assert",
+    "ops.control_flow_ops.case": "ops.control_flow_case.case",
+    "ops.control_flow_ops.cond": "ops.cond.cond",
+    "ops.control_flow_ops.while_loop": "ops.while_loop.while_loop",
+    "ops.variable_scope.variable": "ops.variable_v1.VariableV1",
+}
+
+
+def _alias_moved_names() -> None:
+    for old, new in _MOVED_NAMES.items():
+        module, name = _module_and_name(old)
+        if not hasattr(module, name):
+            setattr(module, name, getattr(*_module_and_name(new)))
+
+
+def _module_and_name(path: str) -> tuple[ModuleType, str]:
+    module, _, name = path.rpartition(".")
+    return importlib.import_module(f"tensorflow.python.{module}"), name
 
 
 def _alias_legacy_layers() -> None:
@@ -43,6 +70,7 @@ def _add_variable_to_collections(variable: Any, collections_set: Any, key: str) 
             tf.compat.v1.add_to_collection(name, variable)
 
 
+_alias_moved_names()
 _alias_legacy_layers()
 
 import tf_slim as slim  # noqa: E402

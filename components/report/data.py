@@ -131,6 +131,7 @@ def _facts(summary: Mapping[str, Any]) -> list[Fact]:
         "num_rejected": "Set aside",
         "num_duplicates": "Identical copies left out",
         "num_near_duplicates": "Near-duplicates",
+        "num_near_duplicate_conflicts": "Near-duplicates under several classes",
         "num_outliers": "Outliers",
         "label_map_version": "Label map version",
     }

@@ -19,8 +19,8 @@ TITLES = {
 }
 MEANINGS = {
     CONFLICT: "One of the classes is wrong: none of these files is used until that is mended.",
-    NEAR_CONFLICT: "One of the classes may be wrong. All are used, and share a split.",
-    NEAR: "All are used, and share a split.",
+    NEAR_CONFLICT: "One of the classes may be wrong. They share a split, or are set aside.",
+    NEAR: "They share a split, or are set aside.",
     IDENTICAL: "One of each is used.",
 }
 MAX_GROUPS = 24  # of each kind in the page; the artifact holds them all

@@ -129,7 +129,7 @@ def outcome_lines(outcome: Any) -> list[str]:
 def init_verb(directory: str, data: str, force: bool, as_json: bool, debug: bool) -> int:
     """Write a commented pipeline.yaml for a folder of photos; touch nothing else."""
     from slimworks.components.ingest.config import DataConfig
-    from slimworks.components.ingest.ingest import check_source
+    from slimworks.components.ingest.listing import check_source
     from slimworks.pipeline.starter import starter_yaml
 
     source = check_source(data, DataConfig())

@@ -33,7 +33,7 @@ class _ToParent(QueueHandler):
     """Sends records to the parent, which shows them as its own."""
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        self.queue.send(record)
+        self.queue.send(record)  # type: ignore[attr-defined]
 
 
 def _send_log(connection: Connection) -> logging.Handler:

@@ -59,10 +59,16 @@ def canonical_source(source: str, config: DataConfig) -> str:
 
 
 def _require_known_scheme(source: str) -> None:
-    if source.partition("://")[0] not in REMOTE_SCHEMES:
+    scheme, _, rest = source.partition("://")
+    if scheme not in REMOTE_SCHEMES:
         raise ConfigError(
             f"The data source {source} is no file system: known are gs://, s3:// and hdfs://.",
             "Download it, then give the file or folder: --data PATH",
+        )
+    if not rest.strip("/"):
+        raise ConfigError(
+            f"The data source {source} names no bucket or server.",
+            f"Give it and the folder: --data {scheme}://BUCKET/FOLDER",
         )
 
 

@@ -12,9 +12,11 @@ import psutil
 import pytest
 from engine_tasks import make_tasks, results
 
+from slimworks.components.beam_options import parse_flags
 from slimworks.components.errors import DataError
 from slimworks.components.ingest import worklist
 from slimworks.components.ingest.engine import run_tasks
+from slimworks.components.ingest.engine.workers import Workers
 
 PROCESSES = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
 SECONDS = 30.0
@@ -62,6 +64,27 @@ def test_worker_killed_from_outside_is_replaced(
     assert mark.exists()
     assert [row["n"] for row in results(tasks)] == list(range(count))
     assert set(calls(tasks).values()) == {1}
+
+
+def test_beam_hands_items_to_workers_and_survives_a_death(tmp_path: Path) -> None:
+    from slimworks.components.ingest.engine.beam_job import run_job_in_processes
+
+    tasks = make_tasks(tmp_path, 20)
+    with Workers(engine_tasks.die_once, 2) as workers:
+        run_job_in_processes("Digest", workers, tasks, parse_flags(PROCESSES))
+    assert workers.error is None
+    assert (tmp_path / "work" / "died").exists()
+    assert [row["n"] for row in results(tasks)] == list(range(20))
+    assert set(calls(tasks).values()) == {1}
+
+
+def test_workers_run_items_for_as_long_as_they_are_asked_to(tmp_path: Path) -> None:
+    tasks = make_tasks(tmp_path, 20)
+    with Workers(engine_tasks.digest_slowly, 2) as workers:
+        workers.run(tasks, lambda: not Path(tasks[4]).with_suffix(".done").exists())
+    done = [Path(task).with_suffix(".done").exists() for task in tasks]
+    assert all(done[:5])
+    assert not any(done[10:])
 
 
 def test_task_that_kills_every_worker_is_an_error(tmp_path: Path) -> None:

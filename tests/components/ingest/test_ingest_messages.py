@@ -13,9 +13,7 @@ from photo_folders import MakePhotos, photo_bytes, run_ingest
 from slimworks.components.errors import ConfigError, DataError
 from slimworks.components.ingest import ingest as ingest_module
 from slimworks.components.ingest.catalogue import open_catalogue
-from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.evidence import require_class_sizes
-from slimworks.components.ingest.ingest import IngestOutputs, ingest
 
 
 @pytest.mark.parametrize(
@@ -103,13 +101,14 @@ def test_group_regex_that_matches_nothing(make_photos: MakePhotos, tmp_path: Pat
     )
 
 
-def test_output_folder_that_is_the_source(make_photos: MakePhotos) -> None:
+def test_output_folder_in_the_source(make_photos: MakePhotos) -> None:
     source = make_photos("cats", "dogs", count=1)
-    outputs = IngestOutputs(str(source), str(source / "a"), str(source / "b"))
     with pytest.raises(ConfigError) as caught:
-        ingest(str(source), outputs, DataConfig(), str(source / "c"))
-    assert caught.value.cause == f"The output folder {source} is the data source."
-    assert caught.value.fix == "Give another one: nothing is ever written beside your photos."
+        run_ingest(source, source / "out")
+    folder = source / "out" / "examples"
+    assert caught.value.cause == f"The output folder {folder} lies in the data source {source}."
+    assert caught.value.fix == "Give another one: nothing is ever written among your photos."
+    assert sorted(path.name for path in source.iterdir()) == ["cats", "dogs"]
 
 
 def test_files_that_change_while_they_are_ingested(
@@ -147,8 +146,8 @@ def test_catalogue_that_is_damaged(make_photos: MakePhotos, tmp_path: Path) -> N
     cause, fix = ingest_refused(make_photos("cats", "dogs"), tmp_path / "out")
     assert cause == f"{path} cannot be used: file is not a database."
     assert fix == (
-        f"Restore it from a backup. Or delete {path.parent}: then all images are read again, and "
-        "splits are made anew."
+        f"Restore it from a backup. Or delete it and {path.parent / 'shards'}: then all images are "
+        "read again, and splits are made anew."
     )
 
 

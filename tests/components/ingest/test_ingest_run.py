@@ -296,7 +296,7 @@ def test_file_over_the_limit_is_not_read(make_photos: MakePhotos, tmp_path: Path
 def test_output_folder_that_is_the_source_is_refused(make_photos: MakePhotos) -> None:
     source = make_photos("cats", "dogs")
     outputs = IngestOutputs(str(source), str(source / "a"), str(source / "b"))
-    with pytest.raises(ConfigError, match="is the data source"):
+    with pytest.raises(ConfigError, match="lies in the data source"):
         ingest(str(source), outputs, DataConfig(), str(source / "c"))
 
 
