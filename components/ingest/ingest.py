@@ -23,7 +23,6 @@ from slimworks.components.ingest.checking import absorb_leftovers, check_all, ch
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.listing import (
     list_items,
-    require_other_folder,
     require_usable_listing,
 )
 from slimworks.components.ingest.planning import Planned, plan_images, split_settings
@@ -59,7 +58,6 @@ def ingest(
     state: str,
     beam_pipeline_args: Sequence[str] = (),
     *,
-    own_folders: Sequence[str] = (),
     source_state: str | None = None,
 ) -> IngestSummary:
     """Checks new and changed images of `source` and writes examples, label map and report.
@@ -73,18 +71,15 @@ def ingest(
         config: The `data` section.
         state: Folder that keeps the catalogue, the shards and the label map for the next ingest.
         beam_pipeline_args: Beam flags; by default everything runs in this process.
-        own_folders: Folders of SlimWorks inside the source, which are no classes.
         source_state: What `describe_source` said when it was decided to ingest.
 
     Raises:
-        ConfigError: The source does not exist, or is an output folder.
+        ConfigError: The source does not exist, or the settings do not fit it.
         DataError: The data cannot be used; the message says why and what to do.
     """
     start = time.monotonic()
     storage.configure(beam_pipeline_args)
-    own = (*dataclasses.astuple(outputs), state, *own_folders)
-    opened = open_source(source, config, own)
-    require_other_folder(opened, (*dataclasses.astuple(outputs), state), own_folders)
+    opened = open_source(source, config, (*dataclasses.astuple(outputs), state))
     with open_catalogue(state) as catalogue:
         return _Ingest(opened, outputs, config, catalogue, beam_pipeline_args, source_state).run(
             start

@@ -14,21 +14,13 @@ from slimworks.components.ingest.sources.detect import open_source
 from slimworks.components.ingest.sources.items import Source, SourceItem
 
 
-def require_other_folder(
-    source: Source, folders: Sequence[str], own_folders: Sequence[str]
-) -> None:
-    """Raises ConfigError for outputs among the photos: later they would be taken for a class."""
-    place, allowed = (
-        Path(os.path.realpath(source.location)),
-        list(map(os.path.realpath, own_folders)),
-    )
-    for folder in map(os.path.realpath, folders):
-        inside = place == Path(folder) or place in Path(folder).parents
-        if inside and not any(Path(folder).is_relative_to(own) for own in allowed):
-            raise ConfigError(
-                f"The output folder {folder} lies in the data source {source.location}.",
-                "Give another one: nothing is ever written among your photos.",
-            )
+def require_outside(output: str, source: str) -> None:
+    """Raises ConfigError for an output among the photos: later it would be taken for a class."""
+    if Path(os.path.realpath(output)).is_relative_to(os.path.realpath(source)):
+        raise ConfigError(
+            f"The output folder {output} lies in the data source {source}.",
+            "Give another one: nothing is ever written among your photos.",
+        )
 
 
 def list_items(source: Source, config: DataConfig, sizes: Counter[str]) -> Iterator[SourceItem]:

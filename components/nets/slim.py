@@ -1,6 +1,6 @@
 """Makes tf_slim importable on today's TensorFlow; other modules take `slim` from here.
 
-Three faults of tf_slim 1.1.0 on TensorFlow 2.16 are cured without touching its files:
+Four faults of tf_slim 1.1.0 on TensorFlow 2.16 are cured without touching its files:
 
 * `tensorflow.python.layers` loads `tf_keras.legacy_tf_layers` lazily, which has moved to
   `tf_keras.src.legacy_tf_layers`; the old names are entered in `sys.modules`.
@@ -8,13 +8,14 @@ Three faults of tf_slim 1.1.0 on TensorFlow 2.16 are cured without touching its 
   element by element in TF2; it is replaced by a comparison of identities.
 * Functions and classes that it takes from TensorFlow's inner modules stand in others now, such as
   `control_flow_ops.case` of its image reader; they are entered where it looks for them.
+* That reader gives a GIF four dimensions, where it promises three; it takes the first frame now.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import tensorflow as tf
@@ -70,13 +71,21 @@ def _add_variable_to_collections(variable: Any, collections_set: Any, key: str) 
             tf.compat.v1.add_to_collection(name, variable)
 
 
+def _first_frame(contents: tf.Tensor, channels: int | None = None) -> tf.Tensor:
+    return tf.io.decode_image(contents, channels=channels, expand_animations=False)
+
+
 _alias_moved_names()
 _alias_legacy_layers()
 
 import tf_slim as slim  # noqa: E402
 from tf_slim import nets as published_nets  # noqa: E402
+from tf_slim.data import tfexample_decoder as _decoder  # noqa: E402
 from tf_slim.layers import layers as _layers  # noqa: E402
 
 _layers._add_variable_to_collections = _add_variable_to_collections
+_decoder.image_ops = SimpleNamespace(
+    is_jpeg=tf.io.is_jpeg, decode_jpeg=tf.io.decode_jpeg, decode_image=_first_frame
+)
 
 __all__ = ["published_nets", "slim"]

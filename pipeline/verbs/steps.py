@@ -73,10 +73,12 @@ def ingest_verb(
 ) -> int:
     """Check images, set bad ones aside, write split TFRecords with TF-Slim's keys."""
     from slimworks.components.ingest.ingest import IngestOutputs, ingest
+    from slimworks.components.ingest.listing import require_outside
     from slimworks.components.report.data_page import write_data_report
     from slimworks.pipeline.config import load_config
 
     config = load_config(None, overrides, data)
+    require_outside(output, data)
     target = Path(output).resolve()
     own = (target / "state", target / "report" / contracts.SUMMARY_FILE)
     if not any(path.exists() for path in own):

@@ -33,6 +33,16 @@ _ACCEPTED = (
     "TFRecords, or a zip or tar archive: --data PATH"
 )
 
+_SETTINGS_OF_FORMATS = {
+    "path_column": ("manifest",),
+    "class_column": ("manifest",),
+    "split_column": ("manifest",),
+    "group_column": ("manifest",),
+    "image_root": ("manifest",),
+    "slice_columns": ("manifest",),
+    "labels_file": ("manifest", "tfrecord"),
+}
+
 
 def canonical_source(source: str, config: DataConfig) -> str:
     """What a run is recorded under: an absolute path, a URI, or the name of a classic set.
@@ -89,9 +99,27 @@ def open_source(source: str, config: DataConfig, own_folders: Sequence[str] = ()
         own_folders: Folders that SlimWorks writes to: they are no data.
 
     Raises:
-        ConfigError: There is no such source, it is none of the formats, or it could be several.
+        ConfigError: There is no such source, it is none of the formats, it could be several, or a
+            setting is set that says nothing about this format.
         DataError: It cannot be read.
     """
+    opened = _open(source, config, own_folders)
+    _require_settings_in_use(opened, config)
+    return opened
+
+
+def _require_settings_in_use(source: Source, config: DataConfig) -> None:
+    """Images would be grouped, labelled or split in another way than the user believes."""
+    for key, formats in _SETTINGS_OF_FORMATS.items():
+        if getattr(config, key) and source.format not in formats:
+            raise ConfigError(
+                f"data.{key} is set, which tells how a {' or '.join(formats)} is read, and "
+                f"{display_name(source.location)} is read as {source.format}.",
+                f"Take data.{key} out, or give a {formats[0]}: docs/data.md",
+            )
+
+
+def _open(source: str, config: DataConfig, own_folders: Sequence[str]) -> Source:
     location = canonical_source(source, config)
     if config.format == "classic" or (config.format == "auto" and location in CLASSIC_SETS):
         return open_classic(location, config)

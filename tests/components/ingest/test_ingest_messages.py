@@ -14,6 +14,7 @@ from slimworks.components.errors import ConfigError, DataError
 from slimworks.components.ingest import ingest as ingest_module
 from slimworks.components.ingest.catalogue import open_catalogue
 from slimworks.components.ingest.evidence import require_class_sizes
+from slimworks.components.ingest.listing import require_outside
 
 
 @pytest.mark.parametrize(
@@ -101,14 +102,14 @@ def test_group_regex_that_matches_nothing(make_photos: MakePhotos, tmp_path: Pat
     )
 
 
-def test_output_folder_in_the_source(make_photos: MakePhotos) -> None:
+@pytest.mark.parametrize("inside", ["", "out", "cats/out"])
+def test_output_folder_in_the_source(make_photos: MakePhotos, inside: str) -> None:
     source = make_photos("cats", "dogs", count=1)
     with pytest.raises(ConfigError) as caught:
-        run_ingest(source, source / "out")
-    folder = source / "out" / "examples"
-    assert caught.value.cause == f"The output folder {folder} lies in the data source {source}."
+        require_outside(f"{source}/{inside}", str(source))
+    cause = f"The output folder {source}/{inside} lies in the data source {source}."
+    assert caught.value.cause == cause
     assert caught.value.fix == "Give another one: nothing is ever written among your photos."
-    assert sorted(path.name for path in source.iterdir()) == ["cats", "dogs"]
 
 
 def test_files_that_change_while_they_are_ingested(

@@ -13,12 +13,10 @@ from photo_folders import MakePhotos, photo_bytes, run_ingest
 
 from slimworks.components import contracts, files
 from slimworks.components.contracts import LabelMap
-from slimworks.components.errors import ConfigError, DataError
+from slimworks.components.errors import DataError
 from slimworks.components.examples.reading import count_examples, iterate_examples
 from slimworks.components.ingest import ingest as ingest_module
 from slimworks.components.ingest import spans
-from slimworks.components.ingest.config import DataConfig
-from slimworks.components.ingest.ingest import IngestOutputs, ingest
 
 
 def read_all(output: Path) -> dict[str, list[dict[str, Any]]]:
@@ -291,13 +289,6 @@ def test_file_over_the_limit_is_not_read(make_photos: MakePhotos, tmp_path: Path
     (source / "cats" / "huge.png").write_bytes(photo_bytes(0, (100, 100)))
     run_ingest(source, tmp_path / "out", max_file_bytes=10_000)
     assert rejects(tmp_path / "out") == {"cats/huge.png": "too_large"}
-
-
-def test_output_folder_that_is_the_source_is_refused(make_photos: MakePhotos) -> None:
-    source = make_photos("cats", "dogs")
-    outputs = IngestOutputs(str(source), str(source / "a"), str(source / "b"))
-    with pytest.raises(ConfigError, match="lies in the data source"):
-        ingest(str(source), outputs, DataConfig(), str(source / "c"))
 
 
 @pytest.mark.slow
