@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
+from slimworks.components.ingest.config import DataConfig
+from slimworks.components.ingest.summary import IngestSummary
 from slimworks.pipeline.cli import VERBS
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +44,21 @@ def test_every_direct_dependency_is_justified() -> None:
     }
     for name in sorted(named - markers):
         assert f"`{name}" in justified, name
+
+
+def test_the_page_of_ingest_names_every_setting_and_every_field_of_the_summary() -> None:
+    page = (ROOT / "docs/ingest.md").read_text(encoding="utf-8")
+    fields = [field.name for field in dataclasses.fields(IngestSummary)]
+    for name in (*DataConfig.model_fields, *fields):
+        assert f"`{name}`" in page, name
+
+
+def test_folders_and_modules_exist() -> None:
+    for path in DOCUMENTS:
+        for named in re.findall(
+            r"`((?:components|pipeline|tests)/[\w/]+(?:\.py|/))`", path.read_text("utf-8")
+        ):
+            assert (ROOT / named).exists(), f"{path.name} names {named}"
 
 
 def test_make_help_lists_the_documented_targets() -> None:

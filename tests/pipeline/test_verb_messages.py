@@ -163,3 +163,14 @@ def test_images_that_are_not_there(tmp_path: Path) -> None:
     )
     path = tmp_path / "cat.jpg"
     assert told("predict", path) == (f"{path} does not exist.", "Give files or folders of images.")
+
+
+# --- Ingest -----------------------------------------------------------------------------------
+
+
+def test_ingest_into_the_photos(tmp_path: Path) -> None:
+    (tmp_path / "cats").mkdir()
+    assert told("ingest", "--data", tmp_path, "--output", tmp_path / "out") == (
+        f"The output folder {tmp_path / 'out'} lies in the data source {tmp_path}.",
+        "Give another one: nothing is ever written among your photos.",
+    )

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ _START_SECONDS = 90.0  # a JVM on a busy machine; usually 3
 _STOP_SECONDS = 10.0
 _ANSWER_SECONDS = 5.0
 _LOG_LINES = 20
+_READER = "wait_until_finish_read"
 # Becomes the program that it is given, which the system ends with this process (Linux only).
 _TIED_TO_PARENT = (
     "import ctypes, os, sys; "
@@ -58,7 +60,7 @@ def job_arguments(flags: RunnerFlags) -> Iterator[list[str]]:
         return
     # Beam would ask pip for a list of what is installed here, for the worker's log.
     arguments.append("--experiments=disable_logging_submission_environment")
-    with tempfile.TemporaryDirectory(prefix="slimworks-beam-") as folder:
+    with _quiet_reader(), tempfile.TemporaryDirectory(prefix="slimworks-beam-") as folder:
         if options.environment_type == "PROCESS" and not _has_command(options):
             arguments.append(f"--environment_config={_boot_config(Path(folder))}")
         if options.job_endpoint:
@@ -74,6 +76,28 @@ def job_arguments(flags: RunnerFlags) -> Iterator[list[str]]:
                 f"--runner={flags.runner} has no job server: --job_endpoint is not set.",
                 f"Start one, then add --job_endpoint=HOST:PORT. {_PAGE}",
             )
+
+
+@contextlib.contextmanager
+def _quiet_reader() -> Iterator[None]:
+    """Beam's thread that reads how the job goes ends with a traceback when the server is gone.
+
+    The user learns it from the job's own error, or has just ended the server by Ctrl-C.
+    """
+    show = threading.excepthook
+
+    def show_others(fault: threading.ExceptHookArgs) -> None:
+        if fault.thread is None or fault.thread.name != _READER:
+            show(fault)
+
+    threading.excepthook = show_others
+    try:
+        yield
+    finally:
+        for thread in threading.enumerate():
+            if thread.name == _READER:
+                thread.join(_STOP_SECONDS)
+        threading.excepthook = show
 
 
 def _options(flags: Sequence[str]) -> argparse.Namespace:

@@ -128,10 +128,6 @@ def test_engine_that_loses_every_job_is_an_error(tmp_path: Path, flags: list[str
     assert "finished tasks are kept" in caught.value.fix
 
 
-# A thread of Beam's that waits for the job's state.
-@pytest.mark.filterwarnings(
-    "ignore:Exception in thread:pytest.PytestUnhandledThreadExceptionWarning"
-)
 def test_killed_job_server_loses_and_doubles_nothing(tmp_path: Path, flags: list[str]) -> None:
     tasks = make_tasks(tmp_path, 20)
     run_tasks("Digest", engine_tasks.kill_java_once, tasks, [*flags, "--environment_type=PROCESS"])

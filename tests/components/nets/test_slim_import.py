@@ -25,9 +25,9 @@ def taken_from_tensorflow(path: Path) -> Iterator[tuple[str, str]]:
         for name in node.names
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if node.value.id in modules:
-                yield modules[node.value.id], node.attr
+        owner = node.value if isinstance(node, ast.Attribute) else None
+        if isinstance(owner, ast.Name) and owner.id in modules:
+            yield modules[owner.id], node.attr
 
 
 def test_every_name_that_tf_slim_takes_from_tensorflow_is_there() -> None:
