@@ -12,6 +12,6 @@ class LabelMap(artifact.Artifact):
 
 
 class IngestReport(artifact.Artifact):
-    """rejects.jsonl, duplicates.jsonl and summary.json."""
+    """summary.json, rejects.jsonl, duplicates.jsonl, outliers.jsonl and thumbnails/."""
 
     TYPE_NAME = "SlimWorksIngestReport"

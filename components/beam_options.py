@@ -88,6 +88,37 @@ def parse_flags(beam_pipeline_args: Sequence[str]) -> RunnerFlags:
     return RunnerFlags(_runner(flags.runner), num_workers, flags.direct_running_mode, tuple(others))
 
 
+def s3_options(beam_pipeline_args: Sequence[str]) -> argparse.Namespace:
+    """Beam's S3Options; other flags are passed over.
+
+    Raises:
+        ConfigError: A value is missing.
+    """
+    values = ("access_key_id", "secret_access_key", "session_token", "endpoint_url", "region_name")
+    names = [f"s3_{name}" for name in (*values, "api_version", "verify")]
+    return _file_system_options(beam_pipeline_args, names, "s3_disable_ssl")
+
+
+def hdfs_options(beam_pipeline_args: Sequence[str]) -> argparse.Namespace:
+    """Beam's HadoopFileSystemOptions; other flags are passed over.
+
+    Raises:
+        ConfigError: A value is missing.
+    """
+    names = ("hdfs_host", "hdfs_port", "hdfs_user")
+    return _file_system_options(beam_pipeline_args, names, "hdfs_full_urls")
+
+
+def _file_system_options(
+    beam_pipeline_args: Sequence[str], names: Sequence[str], switch: str
+) -> argparse.Namespace:
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    for name in names:
+        parser.add_argument(f"--{name}")
+    parser.add_argument(f"--{switch}", action="store_true")
+    return parser.parse_known_args(list(beam_pipeline_args))[0]
+
+
 def _runner(name: str) -> str:
     """Beam's own spelling: it takes any case, and the name without `Runner`."""
     known = {runner.lower(): runner for runner in _RUNNERS}

@@ -76,7 +76,9 @@ def split_files(examples: str | os.PathLike[str], split: str) -> list[str]:
 
 # --- IngestReport --------------------------------------------------------------------------
 REJECTS_FILE = "rejects.jsonl"  # {"file", "reason", "detail"}
-DUPLICATES_FILE = "duplicates.jsonl"  # {"image_id", "kept", "duplicates": [...], "conflict": bool}
+# {"kind": "identical" or "near", "image_id", "kept", "duplicates": [...], "image_ids": [...],
+#  "classes": [...], "conflict": bool}
+DUPLICATES_FILE = "duplicates.jsonl"
 SUMMARY_FILE = "summary.json"
 OUTLIERS_FILE = "outliers.jsonl"  # {"file", "image_id", "kind", "value", "typical"}
 THUMBNAILS_FOLDER = "thumbnails"  # <image_id>.jpg of what the report shows

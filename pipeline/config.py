@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -157,8 +158,15 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         values[leaf] = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(
-            f"--set {override!r}: the value is not valid YAML.", f"Quote it: --set '{key}=\"...\"'."
+            f"--set {override!r}: the value is not valid YAML.", f"Quote it: {_quoted(key, text)}"
         ) from None
+
+
+def _quoted(key: str, text: str) -> str:
+    """What to type so that YAML takes the text as it is: its double quotes eat backslashes."""
+    argument = f"{key}='" + text.replace("'", "''") + "'"
+    is_plain = not re.search(r'["$`!]|\\\\', argument)  # to a shell, in double quotes
+    return "--set " + (f'"{argument}"' if is_plain else shlex.quote(argument))
 
 
 def _config_error(error: pydantic.ValidationError) -> ConfigError:
@@ -180,9 +188,11 @@ def _config_error(error: pydantic.ValidationError) -> ConfigError:
         return ConfigError(
             str(first["ctx"]["error"]), f"Change {key or 'it'} in the config or by --set."
         )
+    fix = f"Change it in the config or by --set {key}=VALUE."
+    if first["type"] == "string_type" and not isinstance(first["loc"][-1], int):
+        fix = f"Quote it, in the config or by {_quoted(key, 'VALUE')}"
     return ConfigError(
-        f"{key} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}.",
-        f"Change it in the config or by --set {key}=VALUE.",
+        f"{key} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}.", fix
     )
 
 

@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-from slimworks.components.examples import image_formats, png_chunks
+from slimworks.components.examples import image_formats, jpeg_markers, png_chunks
 from slimworks.components.examples.image_formats import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def named_failures(kind: str, data: bytes) -> Iterator[None]:
     # SyntaxError; damaged files find the others): all mean that the pixels cannot be had.
     except (
         OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, AttributeError,
-        EOFError, OverflowError, struct.error, NotImplementedError,
+        EOFError, OverflowError, struct.error, NotImplementedError, AssertionError,
     ) as error:  # fmt: skip
         raise _undecodable(kind, error, data) from error
 
@@ -147,7 +147,7 @@ def _undecodable(kind: str, error: Exception, data: bytes) -> UnreadableImageErr
     if text.startswith("cannot identify"):
         text = "its header cannot be read"
     detail = f"{kind} of {len(data)} bytes: {text}"
-    frame = image_formats.jpeg_frame(data) if kind == "JPEG" else None
+    frame = jpeg_markers.read_frame(data) if kind == "JPEG" else None
     if frame and frame.bits != _JPEG_BITS:
         return UnreadableImageError("unsupported_pixels", f"{detail}; {frame.bits} bits a sample")
     if any(word in text.lower() for word in _TRUNCATION_WORDS) or _is_short(kind, data):

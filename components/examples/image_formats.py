@@ -1,14 +1,15 @@
 """Image formats by their first bytes: what the graph reads, what is converted, what is refused.
 
-One list for ingest, for the client of a server and for the graph that it serves. No imports but the
-standard library's: the client starts with it.
+One list for ingest, for the client of a server and for the graph that it serves. Imports the
+standard library only: the client starts with it.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-from typing import NamedTuple
+
+from slimworks.components.examples import jpeg_markers
 
 # Kind -> value of image/format. Kinds are Pillow's names.
 STORED_FORMATS = {"JPEG": "jpeg", "PNG": "png", "GIF": "gif", "BMP": "bmp"}
@@ -55,13 +56,6 @@ FOREIGN_NAMES = {
 }  # fmt: skip
 # What TensorFlow's decoders take: 2**29 bytes of RGB. Pillow opens nothing larger either.
 MAX_PIXELS = 2**29 // 3
-# Second bytes of a JPEG's markers (ITU-T T.81, table B.1). Frames: baseline, extended, progressive;
-# then the same with arithmetic coding. Others are lossless, hierarchical, or no frame (C4, C8, CC).
-_PLAIN_JPEG_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_SEGMENTS = frozenset(range(0xC0, 0xFF)) - frozenset(range(0xD0, 0xD9))
-_ADOBE = 0xEE
-_JPEG_ENDS = (0xDA, 0xD9)  # a scan, the end of the image
 _BMP_HEADER_BYTES = 40  # BITMAPINFOHEADER; shorter ones have other fields
 
 
@@ -83,57 +77,9 @@ def is_stored_as_it_is(data: bytes) -> bool:
     """
     kind = kind_of(data)
     if kind == "JPEG":
-        return _is_plain_jpeg(data)
+        frame = jpeg_markers.read_frame(data)
+        return frame is None or frame.is_plain  # without a frame nobody decodes it
     return kind in STORED_FORMATS and (kind != "BMP" or _is_plain_bmp(data))
-
-
-class JpegFrame(NamedTuple):
-    """What a JPEG's header says of its pixels.
-
-    Attributes:
-        coding: Second byte of the marker of its frame.
-        bits: Of a sample.
-        num_channels: 1 to 4.
-        is_adobe: Whether Adobe's marker says how its four channels are meant; False for fewer.
-    """
-
-    coding: int
-    bits: int
-    num_channels: int
-    is_adobe: bool
-
-
-def jpeg_frame(data: bytes) -> JpegFrame | None:
-    """Reads a JPEG's header up to its first scan; None where it holds no frame."""
-    frame, is_adobe = None, False
-    position = data.find(b"\xff", 2)
-    while 0 <= position < len(data) - 10:
-        marker = data[position + 1]
-        if marker in _JPEG_ENDS:
-            break
-        if marker not in _JPEG_SEGMENTS:  # fill bytes and junk, as libjpeg takes them
-            position = data.find(b"\xff", position + 1)
-            continue
-        if marker in _JPEG_FRAMES:
-            frame = marker, data[position + 4], data[position + 9]
-            if frame[-1] != 4:
-                break  # Adobe's marker matters for CMYK only, and may stand behind its frame
-        elif marker == _ADOBE:
-            is_adobe = is_adobe or data.startswith(b"Adobe", position + 4)
-        length = int.from_bytes(data[position + 2 : position + 4], "big")
-        position = data.find(b"\xff", position + 2 + length)
-    return JpegFrame(*frame, is_adobe) if frame else None
-
-
-def _is_plain_jpeg(data: bytes) -> bool:
-    """What TensorFlow's libjpeg decodes, and CMYK only where its inversion is no matter of taste.
-
-    Without Adobe's marker TensorFlow takes CMYK as it is; Pillow, and most viewers, as inverted.
-    """
-    frame = jpeg_frame(data)
-    if frame is None:
-        return True  # nobody decodes it
-    return frame.coding in _PLAIN_JPEG_FRAMES and (frame.num_channels != 4 or frame.is_adobe)
 
 
 def _is_plain_bmp(data: bytes) -> bool:

@@ -81,14 +81,19 @@ def verify(data: bytes, image: Image.Image) -> None:
         SyntaxError: libpng would refuse it.
         EOFError: It ends early.
     """
-    last, has_pixels = b"", False
+    last, has_palette, has_pixels = b"", False, False
     for start, end, name in _chunks(data):
         if end > len(data):
             raise EOFError(f"truncated in its chunk {name!r}")
+        if not name.isalpha():
+            raise SyntaxError(f"no chunk can be called {name!r}")
         if _is_critical(name):
             _require_place(name, last, has_pixels)
             _require_checksum(data, start, end, name)
-        has_pixels |= name == b"IDAT"
+        has_palette |= name == b"PLTE"
+        if name == b"IDAT" and not has_pixels:
+            _require_header(data, has_palette)
+            has_pixels = True
         last = name
     if last != b"IEND":
         raise EOFError("truncated, its last chunk is missing")
@@ -108,6 +113,19 @@ def _require_place(name: bytes, last: bytes, has_pixels: bool) -> None:
         raise SyntaxError("it has no header, or two")
     if name == b"IDAT" and has_pixels and last != name:
         raise SyntaxError("another chunk stands between its pixels")
+
+
+def _require_header(data: bytes, has_palette: bool) -> None:
+    """Pillow goes on without a palette, and takes any other number for zero or one."""
+    *_, color_type, compression, filters, interlacing = _image_header(data)
+    if color_type == _PALETTE and not has_palette:
+        raise SyntaxError("its palette is missing")
+    if compression or filters or interlacing > 1:
+        raise SyntaxError("its pixels are packed in an unknown way")
+
+
+def _image_header(data: bytes) -> tuple[int, ...]:
+    return _IMAGE_HEADER.unpack_from(data, _SIGNATURE_BYTES + _HEADER.size)
 
 
 def _require_checksum(data: bytes, start: int, end: int, name: bytes) -> None:
@@ -131,9 +149,7 @@ def _require_all_pixels(data: bytes) -> None:
 
 def _num_filtered_bytes(data: bytes) -> int:
     """Size of the unpacked pixels, each row with the number of its filter."""
-    width, height, bits, color_type, _, _, is_interlaced = _IMAGE_HEADER.unpack_from(
-        data, _SIGNATURE_BYTES + _HEADER.size
-    )
+    width, height, bits, color_type, _, _, is_interlaced = _image_header(data)
     pixel_bits = bits * _CHANNELS[color_type]
     total = 0
     for left, top, step_x, step_y in _PASSES if is_interlaced else ((0, 0, 1, 1),):

@@ -33,10 +33,16 @@ def write_record(stream: BinaryIO, data: bytes) -> None:
     stream.write(_CHECKSUM.pack(masked_crc(data)))
 
 
-def _damaged(stream: BinaryIO, offset: int, what: str) -> DataError:
-    return DataError(
+class DamagedFileError(DataError):
+    """A TFRecord file that is cut short, or whose bytes do not match their checksums."""
+
+
+def _damaged(stream: BinaryIO, offset: int, what: str) -> DamagedFileError:
+    # Ingest keeps its shards in a state folder, and gives out links to them.
+    return DamagedFileError(
         f"{stream.name} is damaged at byte {offset}: {what}.",
-        "Write the examples again: slimworks run --no-cache=ingest, or slimworks ingest.",
+        f"Delete it with its links (find . -samefile {stream.name} -delete, in the run root), and "
+        "write the examples again: slimworks run --no-cache=ingest, or slimworks ingest.",
     )
 
 
@@ -66,7 +72,7 @@ def iterate_records(path: str | os.PathLike[str]) -> Iterator[bytes]:
     """Yields the records of one uncompressed TFRecord file; holds one record at a time.
 
     Raises:
-        DataError: The file is cut short or a checksum differs.
+        DamagedFileError: The file is cut short or a checksum differs.
     """
     with open(path, "rb") as stream:
         offset = 0
@@ -79,7 +85,7 @@ def read_record(path: str | os.PathLike[str], offset: int) -> bytes:
     """The record that starts at byte `offset`.
 
     Raises:
-        DataError: The file is cut short or a checksum differs.
+        DamagedFileError: The file is cut short or a checksum differs.
     """
     with open(path, "rb") as stream:
         stream.seek(offset)
@@ -93,7 +99,7 @@ def count_records(path: str | os.PathLike[str]) -> int:
     """Number of records of one TFRecord file; reads the lengths only.
 
     Raises:
-        DataError: The file is cut short.
+        DamagedFileError: The file is cut short.
     """
     with open(path, "rb") as stream:
         end = os.fstat(stream.fileno()).st_size

@@ -14,6 +14,7 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -119,6 +120,11 @@ class Catalogue:
             self.connection.execute("DELETE FROM outcomes")
             self.connection.execute("DELETE FROM facts")
 
+    def forget_versions(self) -> None:
+        """Every file is to be read again: another place may hold other files under equal names."""
+        with self.transaction():
+            self.connection.execute("UPDATE outcomes SET version = ''")
+
     def files_to_check(self) -> Iterator[tuple[SourceItem, str | None]]:
         """Yields new and changed files by name, with the image id that each had before.
 
@@ -213,6 +219,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         for statement in _SCHEMA.split(";\n"):
             connection.execute(statement)
         connection.execute("INSERT INTO meta VALUES ('format', ?)", (str(FORMAT),))
+        # Tells this state from one that was lost: their spans and generations count alike.
+        state_id = json.dumps(secrets.token_hex(4))
+        connection.execute("INSERT INTO meta VALUES ('state_id', ?)", (state_id,))
     connection.commit()
     found = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
     if int(found[0]) > FORMAT:

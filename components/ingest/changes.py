@@ -1,15 +1,40 @@
-"""Has the source changed since the last finished ingest? By size and time, then by content."""
+"""Has anything changed since the last finished ingest? By size and time, then by content."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from slimworks.components.ingest import storage
-from slimworks.components.ingest.catalogue import Catalogue, item_of
+from slimworks import __version__
+from slimworks.components import files
+from slimworks.components.contracts import LabelMap
+from slimworks.components.ingest import spans, storage
+from slimworks.components.ingest.catalogue import (
+    TRANSIENT_REASONS,
+    Catalogue,
+    item_of,
+    open_catalogue,
+)
+from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.images import Rejection
-from slimworks.components.ingest.sources.items import WHOLE_FILE, SourceUnit
+from slimworks.components.ingest.listing import Exclusion
+from slimworks.components.ingest.selection import CONFLICTS
+from slimworks.components.ingest.sources.detect import open_source
+from slimworks.components.ingest.sources.items import WHOLE_FILE, Source, SourceUnit, is_uri
+
+# Settings of `data` that only stop a run: what keeps to them is the same under any of them.
+BOUNDS = ("max_rejected_fraction", "min_images_per_class", "on_conflict")
+# Those, and settings that change what is done with the images, not the images.
+NOT_INGESTED = (
+    *BOUNDS, "stop_above_drift", "retrain_min_drift", "retrain_min_new_images", "download_dir",
+    "beam_pipeline_args",
+)  # fmt: skip
+# Where more files have another time, all have (a copy, a checkout): ingest reads them with all its
+# workers, this module one after the other.
+MOST_FILES_READ = 500
 
 _TABLE = """
 DROP TABLE IF EXISTS units;
@@ -17,6 +42,110 @@ CREATE TEMP TABLE units (name BLOB PRIMARY KEY, size INTEGER NOT NULL, version T
   WITHOUT ROWID;
 """
 _MODULUS = 2**256
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceState:
+    """What the next ingest would start from.
+
+    Attributes:
+        text: Another one whenever ingest would come to another result.
+        bounds: Values of `BOUNDS` to ingest with: where nothing changed and the last result keeps
+            to the new bounds, those that it was made with.
+    """
+
+    text: str
+    bounds: Mapping[str, Any]
+
+
+def describe_source(
+    source: str, config: DataConfig, state: str, beam_pipeline_args: Sequence[str] = ()
+) -> SourceState:
+    """Looks at the source's files and at the state.
+
+    Where nothing changed since the last ingest with the same settings, the text is the one that
+    this ingest was started with.
+
+    Raises:
+        SlimWorksError: As `check_source`.
+    """
+    storage.configure(beam_pipeline_args)
+    opened = open_source(source, config, (state,))
+    with open_catalogue(state) as catalogue:
+        label_map = spans.previous_label_map(catalogue)
+        digest = take_units(catalogue, units_in_use(opened, config, label_map))
+        is_known = catalogue.get("settings") == settings_of(opened, config)
+        if (
+            is_known
+            and _keeps_to_bounds(catalogue, config)
+            and not has_changed(catalogue, config.max_file_bytes)
+        ):
+            return SourceState(
+                str(catalogue.get("source_state")), catalogue.get("evidence")["bounds"]
+            )
+        return SourceState(next_source_state(catalogue, digest), _bounds_of(config))
+
+
+def settings_of(source: Source, config: DataConfig) -> str:
+    """What the result of an ingest depends on besides the files."""
+    return f"{__version__} {source.location} {config.canonical_json(('source', *NOT_INGESTED))}"
+
+
+def next_source_state(catalogue: Catalogue, digest: str) -> str:
+    """What the next ingest of this state is known by."""
+    return f"{digest}:{catalogue.get('state_id')}:{catalogue.get('generation', 0) + 1}"
+
+
+def remembered(catalogue: Catalogue, source: Source, config: DataConfig) -> dict[str, Any]:
+    """Values of the catalogue's settings that the next `describe_source` goes by.
+
+    Args:
+        catalogue: With the temporary tables of `select_images` and `take_units`.
+        source: What was ingested.
+        config: The `data` section.
+    """
+    return {
+        "settings": settings_of(source, config),
+        "evidence": _evidence(catalogue, config),
+        "containers": _container_digests(catalogue),
+    }
+
+
+def _bounds_of(config: DataConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in BOUNDS}
+
+
+def _evidence(catalogue: Catalogue, config: DataConfig) -> dict[str, Any]:
+    num_files = catalogue.count("SELECT COUNT(*) FROM listed")
+    num_rejected = catalogue.count(
+        "SELECT COUNT(*) FROM listed JOIN outcomes USING (name) WHERE reason IS NOT NULL"
+    )
+    return {
+        "bounds": _bounds_of(config),
+        "rejected_fraction": num_rejected / max(1, num_files),
+        "smallest_class": catalogue.count(
+            "SELECT MIN(n) FROM (SELECT COUNT(*) AS n FROM usable GROUP BY class_name)"
+        ),
+        "num_conflicts": catalogue.count(f"SELECT COUNT(*) FROM ({CONFLICTS})"),
+    }
+
+
+def _keeps_to_bounds(catalogue: Catalogue, config: DataConfig) -> bool:
+    evidence = catalogue.get("evidence")
+    return (
+        evidence is not None
+        and evidence["rejected_fraction"] <= config.max_rejected_fraction
+        and evidence["smallest_class"] >= config.min_images_per_class
+        and (config.on_conflict != "error" or not evidence["num_conflicts"])
+    )
+
+
+def units_in_use(source: Source, config: DataConfig, label_map: LabelMap) -> Iterator[SourceUnit]:
+    """The source's units without the images of excluded classes."""
+    exclusion = Exclusion(config, label_map)
+    for unit in source.units():
+        if unit.class_name is None or not exclusion.covers(unit.class_name):
+            yield unit
 
 
 def take_units(catalogue: Catalogue, units: Iterable[SourceUnit]) -> str:
@@ -35,26 +164,32 @@ def take_units(catalogue: Catalogue, units: Iterable[SourceUnit]) -> str:
     return f"{total % _MODULUS:064x}"
 
 
+_OTHER_FILES = """
+SELECT EXISTS (SELECT 1 FROM committed_units WHERE name NOT IN (SELECT name FROM units))
+  OR EXISTS (SELECT 1 FROM units u LEFT JOIN committed_units c USING (name)
+    WHERE c.name IS NULL OR u.size != c.size)
+"""
+_TOUCHED = "FROM units u JOIN committed_units c USING (name) WHERE u.version != c.version"
+
+
 def has_changed(catalogue: Catalogue, max_bytes: int) -> bool:
     """Whether `units` differ from those of the last finished ingest in more than their times.
 
-    A file of the same size with another time is read and hashed; where it holds what it held, its
-    new time is noted.
+    A few files of the same size with another time are read and hashed; where they hold what they
+    held, their new times are noted. Files that could not be read are tried again: one that can be
+    read now is a change.
     """
-    gone = catalogue.count(
-        "SELECT COUNT(*) FROM committed_units WHERE name NOT IN (SELECT name FROM units)"
-    )
-    if gone:
+    if catalogue.count(_OTHER_FILES):
         return True
-    other = catalogue.connection.execute(
-        "SELECT u.name, u.version, u.size = c.size FROM units u LEFT JOIN committed_units c "
-        "USING (name) WHERE c.name IS NULL OR u.size != c.size OR u.version != c.version"
-    )
-    touched = []
-    for name, version, is_same_size in other:
-        if not is_same_size or not _holds_what_it_held(catalogue, name, max_bytes):
+    if catalogue.count(f"SELECT COUNT(*) {_TOUCHED}") > MOST_FILES_READ:
+        return True
+    touched = catalogue.connection.execute(f"SELECT u.version, name {_TOUCHED}").fetchall()
+    containers = catalogue.get("containers", {})
+    for _, name in touched:
+        if not _holds_what_it_held(catalogue, name, containers, max_bytes):
             return True
-        touched.append((version, name))
+    if _can_be_read_again(catalogue, max_bytes):
+        return True
     with catalogue.transaction():
         for table in ("committed_units", "committed_files", "outcomes"):
             catalogue.connection.executemany(
@@ -63,7 +198,12 @@ def has_changed(catalogue: Catalogue, max_bytes: int) -> bool:
     return False
 
 
-def _holds_what_it_held(catalogue: Catalogue, name: bytes, max_bytes: int) -> bool:
+def _holds_what_it_held(
+    catalogue: Catalogue, name: bytes, containers: Mapping[str, str], max_bytes: int
+) -> bool:
+    container = os.fsdecode(name)
+    if container in containers:
+        return files.sha256_of_file(container) == containers[container]
     known = catalogue.connection.execute(
         "SELECT l.*, c.image_id FROM listed l JOIN committed_files c USING (name) WHERE name = ?",
         (name,),
@@ -75,3 +215,45 @@ def _holds_what_it_held(catalogue: Catalogue, name: bytes, max_bytes: int) -> bo
         return False
     data = storage.read_item(item, max_bytes)
     return not isinstance(data, Rejection) and hashlib.sha256(data).hexdigest() == known[-1]
+
+
+def _can_be_read_again(catalogue: Catalogue, max_bytes: int) -> bool:
+    """Whether a file that was out of reach is back; one that never is must not train every run."""
+    rows = catalogue.connection.execute(
+        "SELECT l.* FROM outcomes JOIN listed l USING (name) WHERE reason IN (?, ?) LIMIT ?",
+        (*TRANSIENT_REASONS, MOST_FILES_READ),
+    )
+    return any(
+        not isinstance(storage.read_item(item_of(row), max_bytes), Rejection) for row in rows
+    )
+
+
+def _container_digests(catalogue: Catalogue) -> dict[str, str]:
+    """Sha256 of each manifest, archive and TFRecord file on this machine.
+
+    Remote ones have versions that tell.
+    """
+    known = catalogue.get("containers", {})
+    rows = catalogue.connection.execute(
+        "SELECT u.name, u.version, c.version FROM units u LEFT JOIN committed_units c USING (name) "
+        "WHERE name NOT IN (SELECT name FROM listed)"
+    )
+    digests = {}
+    for raw, version, known_version in rows.fetchall():
+        name = os.fsdecode(raw)
+        if is_uri(name):
+            continue
+        if name in known and version == known_version:
+            digests[name] = known[name]
+        elif (digest := _digest_of_version(name, version)) is not None:
+            digests[name] = digest
+    return digests
+
+
+def _digest_of_version(path: str, version: str) -> str | None:
+    """Sha256 of a file; None where it is not, or not any more, the one that was ingested."""
+    try:
+        digest = files.sha256_of_file(path)
+        return digest if storage.describe_file(path).version == version else None
+    except OSError:  # gone since: the next ingest sees that
+        return None

@@ -50,12 +50,17 @@ def kept_path(work: str | os.PathLike[str], image_id: str) -> Path:
 
 
 def keep_bytes(work: str | os.PathLike[str], image_id: str, data: bytes) -> None:
-    """Leaves an image's bytes for the second pass; complete under its final name."""
+    """Leaves an image's bytes for the second pass; complete under its final name.
+
+    Synced, because the catalogue, which says that they are there, is.
+    """
     path = kept_path(work, image_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
     os.replace(temporary, path)
 
 
@@ -144,10 +149,11 @@ def _absorb(catalogue: Catalogue, row: worklist.Row) -> None:
 def absorb_leftovers(catalogue: Catalogue, work: Path) -> int:
     """Takes over what a killed ingest had checked already; returns the number of its tasks."""
     done = sorted((work / CHECK_FOLDER).glob("*.done"))
-    absorb_outcomes(catalogue, done)
+    whole = [path for path in done if worklist.is_whole(path)]
+    absorb_outcomes(catalogue, whole)
     for path in done:
         path.unlink()
-    return len(done)
+    return len(whole)
 
 
 def _task_rows(catalogue: Catalogue) -> Iterator[worklist.Row]:

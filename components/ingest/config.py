@@ -114,8 +114,8 @@ class DataConfig(Settings):
     window: int | None = pydantic.Field(
         None,
         ge=1,
-        description="Uses the images of the newest spans only: an ingest that finds changes makes "
-        "one span. By default all.",
+        description="Uses the images of the newest spans only: an ingest that finds new images "
+        "makes one span. By default all.",
     )
     stop_above_drift: float | None = pydantic.Field(
         None,
@@ -124,10 +124,16 @@ class DataConfig(Settings):
         description="Stops the run where the newest span differs from the one before by more.",
     )
     retrain_min_drift: float | None = pydantic.Field(
-        None, gt=0, le=1, description="Trains only where the newest span drifted by so much."
+        None,
+        gt=0,
+        le=1,
+        description="Trains only where the images since the last trained model, or those of the "
+        "newest span, drifted by so much.",
     )
     retrain_min_new_images: int | None = pydantic.Field(
-        None, ge=1, description="Trains only where the newest span has so many images."
+        None,
+        ge=1,
+        description="Trains only where there are so many new images since the last trained model.",
     )
     on_conflict: Literal["set_aside", "error"] = pydantic.Field(
         "set_aside", description="What to do with identical images under two classes."

@@ -11,7 +11,7 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,8 +43,13 @@ class PublishedFile:
     urls: tuple[str, ...]
 
 
-def fetch(file: PublishedFile, folder: Path) -> Path:
+def fetch(file: PublishedFile, folder: Path, others: Sequence[PublishedFile] = ()) -> Path:
     """Downloads one file into `folder`, or takes up where a stopped download left off.
+
+    Args:
+        file: What is wanted.
+        folder: Where it goes.
+        others: Files that are wanted as well and not there yet: the message names them too.
 
     Raises:
         DataError: No mirror gave the published content, or the folder cannot be written.
@@ -54,7 +59,7 @@ def fetch(file: PublishedFile, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one(folder):
             if not path.exists():  # another process may have been quicker
-                _download(file, path)
+                _download(file, path, others)
     except OSError as error:
         raise DataError(
             f"{file.name} cannot be kept in {folder}: {error.strerror}.",
@@ -92,7 +97,7 @@ class _MirrorError(Exception):
     """This mirror does not give the file."""
 
 
-def _download(file: PublishedFile, path: Path) -> None:
+def _download(file: PublishedFile, path: Path, others: Sequence[PublishedFile]) -> None:
     part = path.with_name(f"{path.name}.part")
     if _size_of(part) > file.size:
         part.unlink()
@@ -110,7 +115,7 @@ def _download(file: PublishedFile, path: Path) -> None:
         os.replace(part, path)
         files.fsync_folder(path.parent)
         return
-    raise _not_to_be_had(file, reasons)
+    raise _not_to_be_had(file, others, reasons)
 
 
 def _require_digest(file: PublishedFile, part: Path) -> None:
@@ -120,11 +125,14 @@ def _require_digest(file: PublishedFile, part: Path) -> None:
         raise _MirrorError(f"its content is not what was published: sha256 {digest}")
 
 
-def _not_to_be_had(file: PublishedFile, reasons: list[str]) -> DataError:
+def _not_to_be_had(
+    file: PublishedFile, others: Sequence[PublishedFile], reasons: list[str]
+) -> DataError:
+    missing = ", ".join(f"{other.name} ({other.size} bytes)" for other in (file, *others))
     return DataError(
         f"{file.name} cannot be downloaded: {'; '.join(reasons)}.",
-        f"Run again where there is a network, or put {file.name} ({file.size} bytes, sha256 "
-        f"{file.sha256}) into a folder and add --set data.download_dir=FOLDER",
+        f"Run again where there is a network, or put {missing} into one folder and add "
+        "--set data.download_dir=FOLDER",
     )
 
 
@@ -142,7 +150,7 @@ def _download_from(url: str, file: PublishedFile, part: Path) -> None:
             num_tries = 1 if _size_of(part) > start else num_tries + 1
             if num_tries > _TRIES_WITHOUT_PROGRESS:
                 raise _MirrorError(str(error)) from error
-            _LOGGER.info("ingest: %s stopped (%s); going on", url, error)
+            _LOGGER.info("ingest: %s: %s; trying again from byte %d", url, error, _size_of(part))
             time.sleep(_PAUSE_SECONDS * num_tries)
 
 

@@ -10,14 +10,14 @@ from tfx.orchestration.portable import base_driver as portable_driver
 from tfx.orchestration.portable import data_types
 from tfx.proto.orchestration import driver_output_pb2
 
+from slimworks.components.ingest.changes import describe_source
 from slimworks.components.ingest.config import DataConfig
-from slimworks.components.ingest.ingest import describe_source
 
 SOURCE_STATE = "source_state"
 
 
 class IngestDriver(component_driver.BaseDriver, portable_driver.BaseDriver):
-    """Adds the state of the source to the exec properties.
+    """Adds the state of the source to the exec properties, and the bounds that it kept to.
 
     The launcher runs the portable interface; a component accepts only the other one. TFX's own
     ExampleGen inherits both as well.
@@ -31,11 +31,15 @@ class IngestDriver(component_driver.BaseDriver, portable_driver.BaseDriver):
         """Returns a DriverOutput with the exec properties to add and to change."""
         properties = execution_info.exec_properties
         output = driver_output_pb2.DriverOutput()
-        output.exec_properties[SOURCE_STATE].string_value = describe_source(
+        found = describe_source(
             properties["source"],
             DataConfig.model_validate_json(properties["config"]),
             properties["state"],
             json.loads(properties["beam_pipeline_args"] or "[]"),
         )
+        output.exec_properties[SOURCE_STATE].string_value = found.text
+        config = json.loads(properties["config"]) | found.bounds
+        text = json.dumps(config, sort_keys=True, separators=(",", ":"))  # as Settings writes it
+        output.exec_properties["config"].string_value = text
         output.exec_properties["beam_pipeline_args"].string_value = ""
         return output

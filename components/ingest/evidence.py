@@ -8,11 +8,13 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from slimworks.components import contracts
 from slimworks.components.errors import DataError
 from slimworks.components.ingest.catalogue import Catalogue
 from slimworks.components.ingest.config import DataConfig
-from slimworks.components.ingest.planning import Planned
+from slimworks.components.ingest.planning import Planned, newest_span
 from slimworks.components.ingest.selection import shown
 from slimworks.components.ingest.splits import other_seed
 
@@ -131,10 +133,7 @@ def _require_window(catalogue: Catalogue, found: set[str], config: DataConfig) -
     lost = {name: span for name, span in oldest if name not in found}
     if not lost:
         return
-    name, window = (
-        min(lost),
-        catalogue.count("SELECT MAX(span) FROM planned") + 1 - min(lost.values()),
-    )
+    name, window = min(lost), newest_span(catalogue) + 1 - min(lost.values())
     raise DataError(
         f"data.window = {config.window} leaves no image of the class {name!r}: its newest is of "
         f"span {lost[name]}.",
@@ -146,10 +145,33 @@ def _require_window(catalogue: Catalogue, found: set[str], config: DataConfig) -
 def _other_seed(planned: Planned, config: DataConfig) -> str:
     """Returns ", or ..." with a seed that works, where one is found soon."""
     fractions = (config.eval_fraction, config.test_fraction)
-    seed = other_seed(planned.table, planned.pairs, *fractions)
+    ties = np.concatenate([planned.pairs, planned.ties])
+    seed = other_seed(planned.table, ties, *fractions, besides=config.split_seed)
     if seed is not None:
-        return f", or split differently: --set data.split_seed={seed}"
+        return f", or make all splits anew: --set data.split_seed={seed}"
     return ", or use finer groups in data.group_regex" if config.group_regex else ""
+
+
+def require_no_leak(facts: Mapping[str, int]) -> None:
+    """Raises RuntimeError, a fault of ours, before a plan that leaks becomes the state."""
+    if facts["groups_in_several_splits"]:
+        raise RuntimeError(f"{facts['groups_in_several_splits']} groups are in several splits")
+
+
+def moves(changes: Mapping[str, int]) -> list[str]:
+    """A warning where images changed their split."""
+    if not changes["num_changed_split"]:
+        return []
+    why = "the settings of the splits changed"
+    if not changes["num_anew"]:
+        why = "the source puts them elsewhere"
+    warning = f"{changes['num_changed_split']} images changed their split: {why}."
+    if changes["num_moved_to_test"]:
+        warning += (
+            f" {changes['num_moved_to_test']} of them are in the test split now; older models may "
+            "have trained on them."
+        )
+    return [warning]
 
 
 def other_source(catalogue: Catalogue, location: str) -> list[str]:

@@ -12,20 +12,30 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from slimworks import __version__
 from slimworks.components import contracts, files
 from slimworks.components.contracts import LabelMap
 from slimworks.components.ingest import evidence, spans, storage, summary
 from slimworks.components.ingest.catalogue import Catalogue, open_catalogue
-from slimworks.components.ingest.changes import has_changed, take_units
+from slimworks.components.ingest.changes import (
+    next_source_state,
+    remembered,
+    take_units,
+    units_in_use,
+)
 from slimworks.components.ingest.checking import absorb_leftovers, check_all, check_settings
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.listing import (
     list_items,
     require_usable_listing,
 )
-from slimworks.components.ingest.planning import Planned, plan_images, split_settings
+from slimworks.components.ingest.planning import (
+    Planned,
+    newest_span,
+    plan_images,
+    split_settings,
+)
 from slimworks.components.ingest.selection import select_images
 from slimworks.components.ingest.sharding import NewShard, choose_images, write_shards
 from slimworks.components.ingest.sources.detect import open_source
@@ -35,11 +45,6 @@ from slimworks.components.ingest.summary import IngestSummary
 _LOGGER = logging.getLogger(__name__)
 _WORK_FOLDER = "work"
 _SETTINGS_FILE = "settings.json"
-# Settings of `data` that change what is done with the images, not the images.
-NOT_INGESTED = (
-    "stop_above_drift", "retrain_min_drift", "retrain_min_new_images", "download_dir",
-    "beam_pipeline_args",
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +76,7 @@ def ingest(
         config: The `data` section.
         state: Folder that keeps the catalogue, the shards and the label map for the next ingest.
         beam_pipeline_args: Beam flags; by default everything runs in this process.
-        source_state: What `describe_source` said when it was decided to ingest.
+        source_state: What `changes.describe_source` said when it was decided to ingest.
 
     Raises:
         ConfigError: The source does not exist, or the settings do not fit it.
@@ -84,32 +89,6 @@ def ingest(
         return _Ingest(opened, outputs, config, catalogue, beam_pipeline_args, source_state).run(
             start
         )
-
-
-def describe_source(
-    source: str, config: DataConfig, state: str, beam_pipeline_args: Sequence[str] = ()
-) -> str:
-    """A text that is another one whenever ingest would come to another result.
-
-    It depends on the source's files and on the state. Where nothing changed since the last ingest
-    with the same settings, it is the text that this ingest was started with.
-
-    Raises:
-        SlimWorksError: As `check_source`.
-    """
-    storage.configure(beam_pipeline_args)
-    opened = open_source(source, config, (state,))
-    with open_catalogue(state) as catalogue:
-        digest = take_units(catalogue, opened.units())
-        is_known = catalogue.get("settings") == settings_of(opened, config)
-        if is_known and not has_changed(catalogue, config.max_file_bytes):
-            return str(catalogue.get("source_state"))
-        return f"{digest}:{catalogue.get('generation', 0) + 1}"
-
-
-def settings_of(source: Source, config: DataConfig) -> str:
-    """What the result of an ingest depends on besides the files."""
-    return f"{__version__} {source.location} {config.canonical_json(('source', *NOT_INGESTED))}"
 
 
 class _Ingest:
@@ -135,66 +114,70 @@ class _Ingest:
     def run(self, start: float) -> IngestSummary:
         """Runs all steps; returns the summary that it wrote."""
         catalogue, config = self.catalogue, self.config
-        with _work_folder(catalogue, check_settings(config)) as work:
-            sizes, digest = self._list()
-            self._check(work)
-            label_map = self._label_map(sizes)
+        checked = check_settings(config) | {"place": [self.source.location, config.image_root]}
+        with _work_folder(catalogue, checked) as work:
+            previous = spans.previous_label_map(catalogue)
+            sizes, digest = self._list(previous)
+            label_map = self._label_map(previous, sizes)
+            require_usable_listing(self.source, sizes, config, label_map)
+            self._check(work, checked)
             class_names = {name: label_map.class_name_of(name) for name in sizes}
             self.warnings += select_images(catalogue, class_names, config)
             evidence.require_usable_classes(
                 catalogue, class_names.values(), config.min_images_per_class, self.source.location
             )
-            self._forget_lost_shards()
+            spans.forget_shards(catalogue, spans.missing_shards(catalogue))
             last_span = catalogue.get("span", 0)
             planned = plan_images(catalogue, label_map, config, last_span + 1)
             evidence.require_splits(catalogue, planned, config)
-            choose_images(catalogue, config)
-            new_shards = write_shards(catalogue, config, work, self.beam_pipeline_args)
+            new_shards = self._write_shards(work)
             # Files that changed meanwhile are out.
             evidence.require_few_rejects(catalogue, config)
             evidence.require_splits(catalogue, planned, config)
-            unreported = summary.count_changes(catalogue, last_span)
             facts = summary.group_facts(catalogue, planned)
-            span = catalogue.count("SELECT MAX(span) FROM planned")
-            span = max(span, last_span)
-            self._commit(label_map, new_shards, digest, span, planned.is_anew, unreported)
+            evidence.require_no_leak(facts)
+            changes = summary.count_changes(catalogue, planned, last_span)
+            span = newest_span(catalogue)
+            self._commit(label_map, new_shards, digest, span, changes)
             self.warnings += evidence.weak_points(
                 catalogue, label_map, class_names.values(), planned
             )
-            self._warn_of_moves(planned)
-            result = self._publish(planned, label_map, facts | unreported, digest, span,
-                                   new_shards, start)  # fmt: skip
+            self.warnings += evidence.moves(changes)
+            result = self._publish(planned, label_map, facts | changes, digest, span, new_shards,
+                                   start)  # fmt: skip
             with catalogue.transaction():
                 catalogue.set(summary.UNREPORTED, None)
         _log_end(result, self.outputs)
         return result
 
-    def _list(self) -> tuple[Counter[str], str]:
-        digest = take_units(self.catalogue, self.source.units())
+    def _list(self, previous: LabelMap) -> tuple[Counter[str], str]:
+        digest = take_units(self.catalogue, units_in_use(self.source, self.config, previous))
         sizes: Counter[str] = Counter()
-        self.catalogue.replace_listing(list_items(self.source, self.config, sizes))
+        self.catalogue.replace_listing(list_items(self.source, self.config, sizes, previous))
         self.warnings += self.source.notes.warnings
-        require_usable_listing(self.source, sizes, self.config)
         self.warnings += evidence.other_source(self.catalogue, self.source.location)
         _LOGGER.info("ingest: %d images in %d classes", sizes.total(), len(sizes))
         return sizes, digest
 
-    def _check(self, work: Path) -> None:
+    def _check(self, work: Path, checked: dict[str, Any]) -> None:
         catalogue = self.catalogue
         if catalogue.get("check_settings", check_settings(self.config)) != check_settings(
             self.config
         ):
             catalogue.forget_outcomes()
+        if catalogue.get("place", checked["place"]) != checked["place"]:
+            catalogue.forget_versions()
         with catalogue.transaction():
             catalogue.set("check_settings", check_settings(self.config))
+            catalogue.set("place", checked["place"])
         absorb_leftovers(catalogue, work)
         num_checked = check_all(catalogue, self.config, work, self.beam_pipeline_args)
         _LOGGER.info("ingest: %d new or changed images checked", num_checked)
         evidence.require_few_rejects(catalogue, self.config)
 
-    def _label_map(self, sizes: Counter[str]) -> LabelMap:
+    def _label_map(self, previous: LabelMap, sizes: Counter[str]) -> LabelMap:
         config = self.config
-        return spans.previous_label_map(self.catalogue).updated(
+        return previous.updated(
             sizes,
             self.source.declared_classes,
             config.rename_classes,
@@ -202,12 +185,16 @@ class _Ingest:
             self.catalogue.get("span", 0) + 1,
         )
 
-    def _forget_lost_shards(self) -> None:
-        lost = spans.missing_shards(self.catalogue)
-        if lost:
-            _LOGGER.warning("ingest: %d shards of the state folder are lost; their images are read "
-                            "again", len(lost))  # fmt: skip
-            spans.forget_shards(self.catalogue, lost)
+    def _write_shards(self, work: Path) -> list[NewShard]:
+        """Second pass; again without the old shards that turn out to be damaged."""
+        while True:
+            choose_images(self.catalogue, self.config)
+            new_shards, damaged = write_shards(
+                self.catalogue, self.config, work, self.beam_pipeline_args
+            )
+            if not damaged:
+                return new_shards
+            spans.forget_shards(self.catalogue, damaged)
 
     def _commit(
         self,
@@ -215,44 +202,31 @@ class _Ingest:
         new_shards: Sequence[NewShard],
         digest: str,
         span: int,
-        is_anew: bool,
-        unreported: dict[str, int],
+        changes: dict[str, int],
     ) -> None:
-        # First: should the transaction not come, the map has classes that nothing uses yet.
-        label_map.write(self.catalogue.folder)
-        generation = self.catalogue.get("generation", 0) + 1
+        source_state = self.source_state or next_source_state(self.catalogue, digest)
         spans.commit(
             self.catalogue,
             new_shards,
             {
                 "span": span,
                 "source": self.source.location,
-                "generation": generation,
-                "source_state": self.source_state or f"{digest}:{generation}",
-                "settings": settings_of(self.source, self.config),
+                "generation": self.catalogue.get("generation", 0) + 1,
+                "source_state": source_state,
                 "split_settings": split_settings(self.config),
-                summary.UNREPORTED: unreported,
+                spans.LABEL_MAP: label_map.to_json(),
+                summary.UNREPORTED: changes,
+                **remembered(self.catalogue, self.source, self.config),
             },
-            is_anew=is_anew,
+            is_anew=bool(changes["num_anew"]),
         )
-
-    def _warn_of_moves(self, planned: Planned) -> None:
-        if planned.num_changed_split:
-            why = (
-                "the settings of the splits changed"
-                if planned.is_anew
-                else "the source puts them elsewhere"
-            )
-            self.warnings.append(
-                f"{planned.num_changed_split} images changed their split: {why}. Older models may "
-                "have trained on images that are in the test split now."
-            )
+        label_map.write(self.catalogue.folder)  # for whoever loses the catalogue
 
     def _publish(
         self,
         planned: Planned,
         label_map: LabelMap,
-        facts: dict[str, int],
+        facts: dict[str, Any],
         digest: str,
         span: int,
         new_shards: Sequence[NewShard],
@@ -267,13 +241,16 @@ class _Ingest:
         num_files = self.catalogue.count("SELECT COUNT(*) FROM listed")
         values = facts | details | summary.content_facts(self.catalogue, columns, label_map)
         values |= summary.reject_facts(self.catalogue, num_files)
+        num_old = num_files - facts["num_new_files"] - facts["num_changed_files"]
         result = IngestSummary(
+            state_id=self.catalogue.get("state_id"),
             source=self.source.location,
             format=self.source.format,
             source_digest=digest,
             span=span,
             window=self.config.window,
             num_files=num_files,
+            num_unchanged_files=max(0, num_old),
             num_new_images=self.catalogue.count(
                 "SELECT COUNT(*) FROM planned WHERE is_live AND span > ?", (facts["previous_span"],)
             ),
@@ -284,7 +261,7 @@ class _Ingest:
             num_shards_written=len(new_shards),
             warnings=tuple(self.warnings),
             seconds=round(time.monotonic() - start, 3),
-            **values,
+            **{key: value for key, value in values.items() if key != "num_anew"},
         )
         files.write_json(report / contracts.SUMMARY_FILE, dataclasses.asdict(result))
         return result

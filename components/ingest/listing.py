@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from slimworks.components.contracts import LabelMap
 from slimworks.components.errors import ConfigError, DataError, nearest
-from slimworks.components.ingest import evidence
+from slimworks.components.ingest import evidence, spans
+from slimworks.components.ingest.catalogue import CATALOGUE_FILE, open_catalogue
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.sources.detect import open_source
 from slimworks.components.ingest.sources.items import Source, SourceItem
+from slimworks.components.ingest.sources.names import class_name_of
 
 
 def require_outside(output: str, source: str) -> None:
@@ -23,48 +26,117 @@ def require_outside(output: str, source: str) -> None:
         )
 
 
-def list_items(source: Source, config: DataConfig, sizes: Counter[str]) -> Iterator[SourceItem]:
+class Exclusion:
+    """The excluded classes, by any name that a rename gave or took.
+
+    Args:
+        config: `exclude_classes`, `rename_classes`.
+        label_map: That of the last ingest, which remembers renames.
+    """
+
+    def __init__(self, config: DataConfig, label_map: LabelMap) -> None:
+        self._names = [class_name_of(name) for name in config.exclude_classes]
+        self._renames = {
+            class_name_of(old): class_name_of(new) for old, new in config.rename_classes.items()
+        }
+        self._label_map = label_map
+        self._excluded_as: dict[str, str | None] = {}  # by class name of the source
+
+    def covers(self, class_name: str) -> bool:
+        """Whether images of this class, as the source calls it, are left out."""
+        if class_name not in self._excluded_as:
+            self._excluded_as[class_name] = next(
+                (name for name in self._names if self._is_same(name, class_name)), None
+            )
+        return self._excluded_as[class_name] is not None
+
+    def require_known(self, class_names: Iterable[str]) -> None:
+        """Raises ConfigError for an excluded name that covers none of the source's classes."""
+        known = sorted(class_names)
+        for name in self._names:
+            if not any(self._is_same(name, other) for other in known):
+                raise ConfigError(
+                    f"data.exclude_classes names {name!r}, which is no class."
+                    f"{nearest(name, known)}",
+                    f"Known classes: {', '.join(known)}.",
+                )
+
+    def _is_same(self, name: str, other: str) -> bool:
+        return name == other or self._renamed(name) == self._renamed(other)
+
+    def _renamed(self, name: str) -> str:
+        """The newest name. A merge is no rename: one part of a class can be left out."""
+        for index, current in enumerate(self._label_map.class_names):
+            if name != current and self._label_map.has_meant(index, name):
+                name = current
+                break
+        return self._renames.get(name, name)
+
+
+def list_items(
+    source: Source, config: DataConfig, sizes: Counter[str], label_map: LabelMap | None = None
+) -> Iterator[SourceItem]:
     """Yields the items of the classes in use, and counts them by class name.
+
+    Args:
+        source: What is listed.
+        config: The `data` section.
+        sizes: Where the counts go.
+        label_map: That of the last ingest.
 
     Raises:
         ConfigError: An excluded class is unknown.
     """
-    excluded = dict.fromkeys(config.exclude_classes, 0)
+    exclusion = Exclusion(config, label_map or LabelMap())
+    excluded: set[str] = set()
     for item in source.items():
-        if item.class_name in excluded:
-            excluded[item.class_name] += 1
+        if exclusion.covers(item.class_name):
+            excluded.add(item.class_name)
             continue
         sizes[item.class_name] += 1
         yield item
-    known = sorted({*sizes, *(name for name, count in excluded.items() if count)})
-    for name, count in excluded.items():
-        if not count:
-            raise ConfigError(
-                f"data.exclude_classes names {name!r}, which is no class.{nearest(name, known)}",
-                f"Known classes: {', '.join(known)}.",
-            )
+    exclusion.require_known({*sizes, *excluded})
 
 
-def require_usable_listing(source: Source, sizes: Counter[str], config: DataConfig) -> None:
-    """Raises DataError for what can be known without opening an image."""
+def require_usable_listing(
+    source: Source, sizes: Counter[str], config: DataConfig, label_map: LabelMap | None = None
+) -> None:
+    """Raises DataError for what can be known without opening an image.
+
+    Args:
+        source: What was listed.
+        sizes: Number of files by class name, as the source says it.
+        config: The `data` section.
+        label_map: Holds every class, with all renames and merges done.
+    """
     if not sizes:
         raise DataError(
             f"The data source {source.location} holds no labelled image.",
             "Give images with a class: docs/data.md shows every format.",
         )
-    merged = {config.merge_classes.get(name, name) for name in sizes}
-    if len(merged) < 2:
+    if label_map is None:
+        return
+    final: Counter[str] = Counter()
+    for name, count in sizes.items():
+        final[label_map.class_name_of(name)] += count
+    if len(final) < 2:
+        merged = f", once {', '.join(map(repr, sorted(sizes)))} are one" if len(sizes) > 1 else ""
         raise DataError(
-            f"{source.location} holds one class only, {min(sizes)!r}: a classifier needs at least "
-            "two.",
+            f"{source.location} holds one class only, {min(final)!r}{merged}: a classifier needs "
+            "at least two.",
             "Add images of another class.",
         )
-    if not config.merge_classes and not config.rename_classes:
-        evidence.require_class_sizes(sizes, config.min_images_per_class, source.location)
+    evidence.require_class_sizes(final, config.min_images_per_class, source.location)
 
 
 def check_source(source: str, config: DataConfig, own_folders: Sequence[str] = ()) -> Source:
     """Looks at a source as far as that takes no time, to fail before anything slow begins.
+
+    Args:
+        source: As `data.source`.
+        config: The `data` section.
+        own_folders: What SlimWorks writes to: no classes. The state folder among them knows of
+            earlier renames and merges.
 
     Raises:
         ConfigError: The source does not exist, or the settings do not fit it.
@@ -72,8 +144,20 @@ def check_source(source: str, config: DataConfig, own_folders: Sequence[str] = (
     """
     opened = open_source(source, config, own_folders)
     if opened.format in ("folders", "split_folders") and os.path.isdir(opened.location):
+        previous = _label_map_in(own_folders)
         sizes: Counter[str] = Counter()
-        for _ in list_items(opened, config, sizes):
+        for _ in list_items(opened, config, sizes, previous):
             pass
-        require_usable_listing(opened, sizes, config)
+        label_map = previous.updated(
+            sizes, opened.declared_classes, config.rename_classes, config.merge_classes
+        )
+        require_usable_listing(opened, sizes, config, label_map)
     return opened
+
+
+def _label_map_in(folders: Iterable[str]) -> LabelMap:
+    for folder in folders:
+        if os.path.exists(os.path.join(folder, CATALOGUE_FILE)):
+            with open_catalogue(folder) as catalogue:
+                return spans.previous_label_map(catalogue)
+    return LabelMap()

@@ -28,7 +28,14 @@ _NEIGHBOURS = 8
 # Alike things (solar cells) have equal fingerprints in dozens; there a copy is not next to its
 # original. A set in which everything is alike takes no more than this for each image.
 _EQUAL_NEIGHBOURS = 64
-_BLOCK_PAIRS = 1_024  # verified at once: 2 MB of thumbnails, 13 MB of their pixels
+# Those next to each other come first: what they connect need not be compared further on.
+_NEAR = (range(1, 2), range(2, _NEIGHBOURS + 1))
+_FAR = (range(_NEIGHBOURS + 1, _EQUAL_NEIGHBOURS + 1),)
+# Where everything is alike, most of what is near is no copy. The more often an image was refused,
+# the closer must be what it is compared with, and after so many times nothing is close enough.
+_MAX_REFUSED = 128
+_CHUNK = 8_192  # images whose neighbours are listed at once: 10 MB where all of them look alike
+_BLOCK_PAIRS = 1_024  # verified at once: 12 MB of thumbnails and their slopes
 _MAX_REMAINDER = 0.1
 # Pixels of the thumbnail by which its border may move: 2 % cut from each side move it by 0.7, 4 %
 # from one side by 1.6.
@@ -44,6 +51,8 @@ def near_duplicate_pairs(
     fingerprints: np.ndarray,
     signatures_of: Callable[[Sequence[int]], list[bytes]],
     max_distance: int,
+    is_new: np.ndarray | None = None,
+    old_pairs: np.ndarray | None = None,
 ) -> np.ndarray:
     """Pairs that connect all near-duplicates.
 
@@ -54,15 +63,26 @@ def near_duplicate_pairs(
         fingerprints: [N, 32] uint8, of `perceptual.describe`.
         signatures_of: Gives the signatures of images by their numbers, which are sorted and few.
         max_distance: Bits by which fingerprints of near-duplicates may differ.
+        is_new: [N] bool. Two old images are not compared: `old_pairs` connects them.
+        old_pairs: [K, 2] int, what earlier searches found among the old images.
 
     Returns:
-        [M, 2] int32, the smaller number first, in order, each pair once.
+        [M, 2] int32, the smaller number first, in order, each pair once; old pairs among them.
     """
     if fingerprints.ndim != 2 or fingerprints.shape[1] != 32 or fingerprints.dtype != np.uint8:
         raise ValueError(f"fingerprints are {fingerprints.dtype} {fingerprints.shape}")
-    search = _Search(len(fingerprints), signatures_of, max_distance)
-    for first_byte in range(fingerprints.shape[1]):
-        search.compare_neighbours(np.roll(fingerprints, -first_byte, axis=1))
+    size = len(fingerprints)
+    search = _Search(signatures_of, max_distance, np.ones(size, bool) if is_new is None else is_new)
+    if old_pairs is not None:
+        search.connect(old_pairs)
+    if search.is_new.any():
+        crowded = [
+            first_byte
+            for first_byte in range(fingerprints.shape[1])
+            if search.compare_neighbours(np.roll(fingerprints, -first_byte, axis=1), _NEAR)
+        ]
+        for first_byte in crowded:
+            search.compare_neighbours(np.roll(fingerprints, -first_byte, axis=1), _FAR)
     return search.pairs()
 
 
@@ -86,66 +106,113 @@ class _Search:
 
     def __init__(
         self,
-        num_images: int,
         signatures_of: Callable[[Sequence[int]], list[bytes]],
         max_distance: int,
+        is_new: np.ndarray,
     ) -> None:
-        self._num_images = num_images
+        self.is_new = is_new
         self._signatures_of = signatures_of
         self._max_distance = max_distance
-        self._component = np.arange(num_images)
+        self._component = np.arange(len(is_new), dtype=np.int32)
         self._accepted: list[np.ndarray] = []
-        self._refused = np.empty(0, np.int64)
+        self._refused = np.empty(0, np.int64)  # sorted
+        self._num_refused = np.zeros(len(is_new), np.int32)
 
-    def compare_neighbours(self, rotated: np.ndarray) -> None:
-        """Compares each image with the next ones in the order of the fingerprints [N, 32]."""
+    def compare_neighbours(self, rotated: np.ndarray, steps_in_turn: Sequence[range]) -> bool:
+        """Compares each image with those some steps further in the order of `rotated` [N, 32].
+
+        Returns:
+            Whether fingerprints begin alike that are further from each other than the last step.
+        """
         words = np.ascontiguousarray(rotated).view(">u8").astype(np.uint64)  # [N, 4], in byte order
         order = np.lexsort((words[:, 1], words[:, 0]))
         words = words[order]
-        for step in range(1, min(_EQUAL_NEIGHBOURS, len(order) - 1) + 1):
-            component = self._component[order]
-            is_asked = component[:-step] != component[step:]
+        refused = [self._refused]
+        for start in range(0, len(order), _CHUNK):
+            for steps in steps_in_turn:
+                end = start + _CHUNK + steps[-1]
+                first, second, distance = self._close(order[start:end], words[start:end], steps)
+                for block in range(0, len(first), _BLOCK_PAIRS):
+                    part = slice(block, block + _BLOCK_PAIRS)
+                    refused.append(self._verify(first[part], second[part], distance[part]))
+        if len(refused) > 1:
+            self._refused = np.sort(np.concatenate(refused), kind="stable")
+        beyond = steps_in_turn[-1].stop
+        return bool((words[:-beyond, 0] == words[beyond:, 0]).any())
+
+    def _close(
+        self, order: np.ndarray, words: np.ndarray, steps: range
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pairs within the distance that are not connected yet, as first, second, distance [M]."""
+        component, is_new = self._component[order], self.is_new[order]
+        found = [np.empty((3, 0), np.int64)]
+        for step in steps:
+            num_first = min(_CHUNK, len(order) - step)
+            if num_first <= 0:
+                break
+            here, there = slice(num_first), slice(step, step + num_first)
+            is_asked = (component[here] != component[there]) & (is_new[here] | is_new[there])
             if step > _NEIGHBOURS:
-                begins_equal = words[:-step, 0] == words[step:, 0]
-                if not begins_equal.any():
-                    break
-                is_asked &= begins_equal
+                is_asked &= words[here, 0] == words[there, 0]
             first = np.flatnonzero(is_asked)
             distance = _num_bits(words[first] ^ words[first + step])
-            first = first[distance <= self._max_distance]
-            self._verify(np.stack([order[first], order[first + step]], axis=1))
+            is_close = distance <= self._max_distance
+            first = first[is_close]
+            found.append(np.stack([first, first + step, distance[is_close]]))
+        first, second, distance = np.concatenate(found, axis=1)
+        # Blocks of neighbours have few images, each of which is prepared for comparing once.
+        along = np.argsort(first, kind="stable")
+        return order[first[along]], order[second[along]], distance[along]
 
-    def _verify(self, candidates: np.ndarray) -> None:
-        """Compares what is not connected yet and was not compared before."""
-        candidates.sort(axis=1)
-        codes = np.unique(candidates[:, 0] * self._num_images + candidates[:, 1])
-        codes = codes[~np.isin(codes, self._refused)]
-        refused = [self._refused]
-        for start in range(0, len(codes), _BLOCK_PAIRS):
-            block = codes[start : start + _BLOCK_PAIRS]
-            pairs = np.stack(np.divmod(block, self._num_images), axis=1)
-            is_copy = _are_copies(pairs, self._signatures_of)
-            refused.append(block[~is_copy])
-            self._connect(pairs[is_copy])
-        self._refused = np.concatenate(refused)
+    def _verify(self, first: np.ndarray, second: np.ndarray, distance: np.ndarray) -> np.ndarray:
+        """Compares what is not connected yet and was not compared before.
 
-    def _connect(self, pairs: np.ndarray) -> None:
+        Returns:
+            Codes of the pairs that are no copies.
+        """
+        num_refused = np.minimum(self._num_refused[first], self._num_refused[second])
+        is_open = self._component[first] != self._component[second]
+        is_open &= distance * _MAX_REFUSED <= self._max_distance * (_MAX_REFUSED - num_refused)
+        pairs = np.stack([first[is_open], second[is_open]], axis=1)
+        pairs.sort(axis=1)
+        codes = pairs[:, 0] * len(self.is_new) + pairs[:, 1]
+        is_known = _is_in(codes, self._refused)
+        pairs, codes = pairs[~is_known], codes[~is_known]
+        is_copy = _are_copies(pairs, self._signatures_of)
+        self.connect(pairs[is_copy])
+        np.add.at(self._num_refused, pairs[~is_copy].ravel(), 1)
+        return codes[~is_copy]
+
+    def connect(self, pairs: np.ndarray) -> None:
+        """Takes pairs [M, 2] for copies."""
         if not len(pairs):
             return
         from scipy import sparse
         from scipy.sparse import csgraph
 
         self._accepted.append(pairs)
-        ends = self._component[pairs]
-        size = self._num_images
-        edges = sparse.coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), (size, size))
-        _, label = csgraph.connected_components(edges, directed=False)
-        self._component = label[self._component]
+        met, ends = np.unique(self._component[pairs], return_inverse=True)
+        ends = ends.reshape(-1, 2)
+        graph = sparse.coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), (len(met),) * 2)
+        _, label = csgraph.connected_components(graph, directed=False)
+        _, representative = np.unique(label, return_index=True)
+        renamed = np.arange(len(self._component), dtype=np.int32)
+        renamed[met] = met[representative[label]]
+        self._component = renamed[self._component]
 
     def pairs(self) -> np.ndarray:
+        """All that was found, as `near_duplicate_pairs` returns it."""
         if not self._accepted:
             return np.empty((0, 2), np.int32)
-        return np.unique(np.concatenate(self._accepted), axis=0).astype(np.int32)
+        pairs = np.sort(np.concatenate(self._accepted), axis=1)
+        return np.unique(pairs, axis=0).astype(np.int32)
+
+
+def _is_in(codes: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which codes are among the known ones, which are sorted."""
+    if not len(known):
+        return np.zeros(len(codes), bool)
+    return known[np.minimum(np.searchsorted(known, codes), len(known) - 1)] == codes
 
 
 def _are_copies(
@@ -176,19 +243,15 @@ def _match(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     Returns:
         [M] bool: a plausible change of place and brightness explains the difference.
     """
-    smooth = _smoothed(_smoothed(thumbnails.astype(np.float32)))
-    slope_y, slope_x = np.gradient(smooth, axis=(1, 2))
-    pixels, slope_y, slope_x = (part[:, _SAMPLED, _SAMPLED] for part in (smooth, slope_y, slope_x))
+    pixels, slopes = _pixels_and_slopes(thumbnails)
     first, second = pairs.T
-    slope_x = (slope_x[first] + slope_x[second]) / 2
-    slope_y = (slope_y[first] + slope_y[second]) / 2
-    across, down = _PLACE[None, None, :], _PLACE[None, :, None]
-    terms = (
-        pixels[first], np.ones_like(slope_x), slope_x, slope_x * across, slope_y, slope_y * down,
-    )  # fmt: skip
-    factors, remainder = _least_squares(terms, pixels[second])
+    terms = np.empty((len(pairs), 7, pixels.shape[1]), np.float32)
+    terms[:, 0], terms[:, 1] = pixels[first], 1
+    terms[:, 2:6] = (slopes[first] + slopes[second]) / 2
+    terms[:, 6] = pixels[second]
+    factors, remainder = _least_squares(terms)
     gain, shifts = factors[:, 0], np.abs(factors[:, 2:])
-    spread = pixels.std(axis=(1, 2))
+    spread = pixels.std(axis=1)
     return np.logical_and.reduce(
         [
             remainder <= _MAX_REMAINDER * np.minimum(spread[first], spread[second]),
@@ -197,6 +260,21 @@ def _match(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
             shifts[:, 2] + shifts[:, 3] <= _MAX_SHIFT,
         ]
     )
+
+
+def _pixels_and_slopes(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What thumbnails [N, 32, 32] are compared by: [N, P] with mean 0, and [N, 4, P], float32.
+
+    The slopes are what a pixel gains by a shift and by a stretch, across and down.
+    """
+    smooth = _smoothed(_smoothed(thumbnails.astype(np.float32)))
+    slope_y, slope_x = np.gradient(smooth, axis=(1, 2))
+    pixels, slope_y, slope_x = (part[:, _SAMPLED, _SAMPLED] for part in (smooth, slope_y, slope_x))
+    across, down = _PLACE[None, None, :], _PLACE[None, :, None]
+    slopes = np.stack([slope_x, slope_x * across, slope_y, slope_y * down], axis=1)
+    flat = pixels.reshape(len(pixels), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    return flat, slopes.reshape(len(pixels), 4, flat.shape[1])
 
 
 def _smoothed(pictures: np.ndarray) -> np.ndarray:
@@ -212,25 +290,21 @@ def _neighbours(size: int, step: int) -> np.ndarray:
     return np.clip(np.arange(size) + step, 0, size - 1)
 
 
-def _least_squares(
-    terms: Sequence[np.ndarray], target: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _least_squares(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Best sum of terms for each picture.
 
     Args:
-        terms: K arrays [M, H, W] float32.
-        target: [M, H, W] float32.
+        terms: [M, K + 1, P] float32: the terms, the second of which is 1, and the picture.
 
     Returns:
         The factors [M, K], and the standard deviation of what remains [M].
     """
-    terms_flat = np.stack(terms, axis=1).reshape(len(target), len(terms), -1)
-    target_flat = target.reshape(len(target), -1, 1)
+    num_pixels = terms.shape[2]
+    products = (terms @ terms.transpose(0, 2, 1)).astype(np.float64)
     # The small diagonal keeps a picture solvable that has no slope in one direction.
-    num_pixels = terms_flat.shape[2]
-    products = terms_flat @ terms_flat.transpose(0, 2, 1)
-    products += np.eye(len(terms), dtype=np.float32) * (1e-3 * num_pixels)
-    sums = terms_flat @ target_flat
-    factors = np.linalg.solve(products.astype(np.float64), sums.astype(np.float64))
-    remainder = target_flat[..., 0] - (factors.transpose(0, 2, 1) @ terms_flat)[:, 0]
-    return factors[..., 0], remainder.std(axis=1)
+    among_terms = products[:, :-1, :-1] + np.eye(terms.shape[1] - 1) * (1e-3 * num_pixels)
+    factors = np.linalg.solve(among_terms, products[:, :-1, -1:])
+    rest = np.concatenate([-factors, np.ones_like(factors[:, :1])], axis=1)  # picture minus sum
+    squares = (rest.transpose(0, 2, 1) @ products @ rest)[:, 0, 0] / num_pixels
+    mean = (products[:, 1:2] @ rest)[:, 0, 0] / num_pixels
+    return factors[..., 0], np.sqrt(np.maximum(squares - mean**2, 0.0))

@@ -29,6 +29,15 @@ SPLIT_SETTINGS = (
     "near_duplicate_distance",
 )  # fmt: skip
 
+# Raised when the same facts make another example: the shards of earlier ingests are written anew.
+EXAMPLE_VERSION = 1
+# Columns of `facts` that an example holds.
+STORED_FACTS = (
+    "format", "original_format", "height", "width", "colorspace", "channels", "brightness",
+    "sharpness", "is_converted",
+)  # fmt: skip
+_STORED_FACTS = ", ".join(f"f.{name}" for name in STORED_FACTS)
+
 _PLANNED = """
 DROP TABLE IF EXISTS planned;
 CREATE TEMP TABLE planned (
@@ -48,14 +57,18 @@ class Planned:
         splits: The decision on every usable image.
         table: What it was made of.
         pairs: [M, 2] int32, near-duplicates by row of `table`.
+        ties: [T, 2] int32, pairs that follow from images in several groups.
         num_changed_split: Images that were in another split before.
+        num_moved_to_test: Of them in the test split now, and in the train split before.
         is_anew: The settings changed, so that no image was held to its old split.
     """
 
     splits: SplitPlan
     table: ImageTable
     pairs: np.ndarray
+    ties: np.ndarray
     num_changed_split: int
+    num_moved_to_test: int
     is_anew: bool
 
 
@@ -70,10 +83,10 @@ def _column(catalogue: Catalogue, query: str, dtype: Any, size: int) -> np.ndarr
 
 
 def _groups(catalogue: Catalogue, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Group of each image, and pairs that tie the further groups of an image to its first."""
+    """First group of each image, and pairs that tie images to their further groups."""
     groups = np.full(size, -1, np.int32)
-    first_member: dict[int, int] = {}
-    ties = []
+    member_of: dict[int, int] = {}
+    further = []
     rows = catalogue.connection.execute(
         "SELECT number, DENSE_RANK() OVER (ORDER BY user_group) - 1 FROM memberships "
         "ORDER BY number, user_group"
@@ -81,10 +94,11 @@ def _groups(catalogue: Catalogue, size: int) -> tuple[np.ndarray, np.ndarray]:
     for number, group in rows:
         if groups[number] < 0:
             groups[number] = group
-        if group in first_member:
-            ties.append((first_member[group], number))
-        elif groups[number] != group:
-            first_member[group] = number
+            member_of.setdefault(group, number)
+        else:
+            further.append((number, group))
+    # A group that is nobody's first is held together by its first member.
+    ties = [(member_of.setdefault(group, number), number) for number, group in further]
     return groups, np.array(ties, np.int32).reshape(-1, 2)
 
 
@@ -147,8 +161,9 @@ def plan_images(
         config: Fractions, seed, distance.
         span: Number of this ingest's span: that of images not seen before.
     """
-    known = catalogue.get("split_settings")
-    anew = known is not None and known != split_settings(config)
+    # A setting that did not exist then decided nothing.
+    known = catalogue.get("split_settings", {})
+    anew = any(split_settings(config).get(key) != value for key, value in known.items())
     table, ties = image_table(catalogue, label_map, anew=anew)
     pairs = find_near_duplicates(catalogue, config.near_duplicate_distance)
     splits = plan_splits(
@@ -160,10 +175,10 @@ def plan_images(
     )
     _write_planned(catalogue, table, splits, config, span)
     _set_aside(catalogue, splits)
-    changed = catalogue.count(
-        "SELECT COUNT(*) FROM planned p JOIN images i USING (image_id) WHERE p.split != i.split"
-    )
-    return Planned(splits, table, pairs, changed, anew)
+    moved = "SELECT COUNT(*) FROM planned p JOIN images i USING (image_id) WHERE p.split != i.split"
+    num_changed = catalogue.count(moved)
+    num_moved_to_test = catalogue.count(f"{moved} AND p.split = 'test' AND i.split = 'train'")
+    return Planned(splits, table, pairs, ties, num_changed, num_moved_to_test, anew)
 
 
 def _write_planned(
@@ -171,20 +186,21 @@ def _write_planned(
 ) -> None:
     def rows() -> Iterator[tuple[Any, ...]]:
         found = catalogue.connection.execute(
-            "SELECT u.number, u.image_id, u.name, u.class_name, l.slices, "
+            f"SELECT {_STORED_FACTS}, u.number, u.image_id, u.name, u.class_name, l.slices, "
             # An image that was gone for a while arrives anew.
             "CASE WHEN EXISTS (SELECT 1 FROM committed_files c WHERE c.image_id = u.image_id) "
             "THEN i.span END, "
             "(SELECT MIN(user_group) FROM memberships m WHERE m.number = u.number) "
-            "FROM usable u JOIN listed l USING (name) LEFT JOIN images i USING (image_id) "
-            "ORDER BY u.number"
+            "FROM usable u JOIN listed l USING (name) JOIN facts f USING (image_id) "
+            "LEFT JOIN images i USING (image_id) ORDER BY u.number"
         )
-        for number, image_id, name, class_name, slices, old_span, group in found:
+        for *facts, number, image_id, name, class_name, slices, old_span, group in found:
             if splits.split[number] < 0:
                 continue
             class_index = int(table.class_index[number])
             split = contracts.SPLITS[splits.split[number]]
-            example = _digest((class_index, class_name, split, group, slices, shown(name)))
+            content = (class_index, class_name, split, group, slices, shown(name))
+            example = _digest((EXAMPLE_VERSION, *content, *facts))
             yield (
                 number, image_id, name, class_name, class_index, group, split,
                 int(splits.component[number]), old_span or span, example,
@@ -198,10 +214,15 @@ def _write_planned(
             f"INSERT INTO planned VALUES ({', '.join('?' * 12)})", rows()
         )
         if config.window is not None:
-            newest = "SELECT MAX(span) FROM planned"
             catalogue.connection.execute(
-                f"UPDATE planned SET is_live = span > ({newest}) - ?", (config.window,)
+                "UPDATE planned SET is_live = span > ?", (newest_span(catalogue) - config.window,)
             )
+
+
+def newest_span(catalogue: Catalogue) -> int:
+    """Number of the newest span, also where its images are gone; after `plan_images`."""
+    found = catalogue.count("SELECT COALESCE(MAX(span), 0) FROM planned")
+    return max(found, int(catalogue.get("span", 0)))
 
 
 def _digest(values: Iterable[Any]) -> str:

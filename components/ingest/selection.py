@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from slimworks.components.errors import DataError
 from slimworks.components.ingest.catalogue import Catalogue
@@ -20,6 +20,7 @@ from slimworks.components.ingest.splits import group_of
 # Reasons of files that are sound; they do not count against data.max_rejected_fraction.
 LABEL_CONFLICT = "label_conflict"
 SOUND_REASONS = (LABEL_CONFLICT, "split_bridge", "split_leak")
+_NAMES_TO_SHOW = 3
 
 _TABLES = """
 DROP TABLE IF EXISTS class_map;
@@ -96,17 +97,28 @@ def _set_conflicts_aside(catalogue: Catalogue, config: DataConfig) -> None:
     for image_id in conflicts:
         same = files_of(catalogue, image_id)
         if config.on_conflict == "error":
-            names = " and ".join(name for name, _, _ in same)
+            names = _listed([name for name, _, _ in same])
+            number = "1 image stands" if len(conflicts) == 1 else f"{len(conflicts)} images stand"
             raise DataError(
-                f"{len(conflicts)} images stand under several classes: {names} are identical.",
+                f"{number} under several classes: {names} are identical.",
                 "Delete the wrong ones, or let them be set aside: --set data.on_conflict=set_aside",
             )
-        for _, class_name, raw in same:
-            others = ", ".join(name for name, other, _ in same if other != class_name)
-            catalogue.connection.execute(
-                "INSERT INTO set_aside VALUES (?, ?, ?)",
-                (raw, LABEL_CONFLICT, f"the same image is also {others}"),
-            )
+        others = {
+            class_name: _listed([name for name, other, _ in same if other != class_name])
+            for class_name in {class_name for _, class_name, _ in same}
+        }
+        catalogue.connection.executemany(
+            "INSERT INTO set_aside VALUES (?, ?, ?)",
+            [
+                (raw, LABEL_CONFLICT, f"the same image is also {others[class_name]}")
+                for _, class_name, raw in same
+            ],
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_TO_SHOW
+    return ", ".join(names[:_NAMES_TO_SHOW]) + (f" and {more} more" if more > 0 else "")
 
 
 def files_of(catalogue: Catalogue, image_id: str) -> list[tuple[str, str, bytes]]:

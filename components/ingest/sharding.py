@@ -3,7 +3,8 @@
 Shards stay in the state folder, so that a later ingest takes over those that did not change. A new
 image goes into a new shard of its split; a shard that lost an image is written again without it,
 from itself. When a split has come to many small shards, all of it is dealt out anew, again from
-the old shards: the user's files are read for new images only.
+the old shards. The user's files are read for new images, and for those whose example changed: by
+another split, a renamed class, other slices.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from slimworks.components.ingest.catalogue import SHARDS_FOLDER, Catalogue, item
 from slimworks.components.ingest.checking import is_kept, kept_path
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.images import Rejection
+from slimworks.components.ingest.planning import STORED_FACTS
 from slimworks.components.ingest.sources.items import SourceItem, as_row, display_name
 
 # Large enough to read in one sweep from an object store, small enough to spread over workers
@@ -37,10 +39,7 @@ _WRITE_FOLDER = "write"
 # so a daily ingest of a few photos copies the set once a week or so.
 _EXTRA_SHARDS = 8
 
-_FACT_COLUMNS = (
-    "format", "original_format", "height", "width", "colorspace", "channels", "brightness",
-    "sharpness", "stored_bytes", "is_converted",
-)  # fmt: skip
+_FACT_COLUMNS = (*STORED_FACTS, "stored_bytes")
 _TO_WRITE = """
 DROP TABLE IF EXISTS to_write;
 CREATE TEMP TABLE to_write (
@@ -195,7 +194,7 @@ def _stored_bytes(row: worklist.Row, config: DataConfig, work: str) -> bytes | N
     """Bytes for the example, or None where the user's file is not what was checked."""
     if is_kept(row["item"]["path"], row["facts"]["is_converted"]):
         kept = kept_path(work, row["image_id"])
-        if kept.exists():
+        if kept.exists() and kept.stat().st_size == row["facts"]["stored_bytes"]:
             return kept.read_bytes()
     data = storage.read_item(SourceItem(**row["item"]), config.max_file_bytes)
     if isinstance(data, Rejection) or hashlib.sha256(data).hexdigest() != row["image_id"]:
@@ -235,9 +234,13 @@ def _example_bytes(row: worklist.Row, config: DataConfig, work: str) -> bytes | 
 def _write_images(
     stream: BinaryIO, rows: Iterable[worklist.Row], example_bytes: Callable[[worklist.Row], Any]
 ) -> Iterator[worklist.Row]:
-    """Appends the images one at a time; yields where each stands, or that it changed."""
+    """Appends the images one at a time; yields where each stands, or why it does not."""
     for row in rows:
-        example = example_bytes(row)
+        try:
+            example = example_bytes(row)
+        except tfrecord.DamagedFileError:
+            yield {"damaged": row["old_shard"]}
+            continue
         if example is None:
             yield {"changed": row["item"]["name"]}
             continue
@@ -255,7 +258,8 @@ def write_shard(
 ) -> dict[str, int]:
     """Writes the shard of one task file: temporary name, fsync, rename. Holds one image at a time.
 
-    The result file says where each image stands, and which files changed since the first pass.
+    The result file says where each image stands, which files changed since the first pass, and
+    which old shards cannot be read.
     """
     storage.configure(beam_pipeline_args)
     rows = worklist.read_rows(task)
@@ -276,17 +280,21 @@ def write_shard(
 
 def write_shards(
     catalogue: Catalogue, config: DataConfig, work: Path, beam_pipeline_args: Sequence[str]
-) -> list[NewShard]:
-    """Runs the second pass over `to_write` and fills `written`; returns the new shards.
+) -> tuple[list[NewShard], list[str]]:
+    """Runs the second pass over `to_write` and fills `written`.
 
     Files that changed since the first pass are left out, and checked again by the next ingest.
+
+    Returns:
+        The new shards, and the names of old ones that are damaged: where there are any, the new
+        ones lack their images.
     """
     from slimworks.components.ingest import engine
 
     state = catalogue.folder
     shards = deal_out(catalogue, config)
     if not shards:
-        return []
+        return [], []
     # Of a killed ingest, which may have planned other shards.
     shutil.rmtree(work / _WRITE_FOLDER, ignore_errors=True)
     rows = (_shard_rows(catalogue, state, shard) for shard in shards)
@@ -295,22 +303,29 @@ def write_shards(
     function = functools.partial(write_shard, config, str(state), str(work), args)
     num_images = catalogue.count("SELECT COUNT(*) FROM to_write")
     engine.run_tasks("WriteShards", function, tasks, beam_pipeline_args, num_images)
+    damaged: set[str] = set()
     with catalogue.transaction():
-        return [_absorb(catalogue, shard, task) for shard, task in zip(shards, tasks, strict=True)]
+        written = [
+            _absorb(catalogue, shard, task, damaged)
+            for shard, task in zip(shards, tasks, strict=True)
+        ]
+    return written, sorted(damaged)
 
 
-def _absorb(catalogue: Catalogue, shard: NewShard, task: str) -> NewShard:
+def _absorb(catalogue: Catalogue, shard: NewShard, task: str, damaged: set[str]) -> NewShard:
     num_images = num_bytes = 0
     for row in worklist.read_rows(worklist.result_path(task)):
         if "changed" in row:
             _note_changed(catalogue, os.fsencode(row["changed"]))
-            continue
-        num_images += 1
-        num_bytes += row["num_bytes"]
-        catalogue.connection.execute(
-            "INSERT INTO written VALUES (?, ?, ?, ?)",
-            (row["image_id"], shard.shard, row["position"], row["num_bytes"]),
-        )
+        elif "damaged" in row:
+            damaged.add(Path(row["damaged"]).name)
+        else:
+            num_images += 1
+            num_bytes += row["num_bytes"]
+            catalogue.connection.execute(
+                "INSERT INTO written VALUES (?, ?, ?, ?)",
+                (row["image_id"], shard.shard, row["position"], row["num_bytes"]),
+            )
     return dataclasses.replace(shard, num_images=num_images, num_bytes=num_bytes)
 
 

@@ -7,6 +7,7 @@ folder; an Examples artifact is hard links to them (copies where the file system
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -14,9 +15,13 @@ from pathlib import Path
 
 from slimworks.components import contracts, files
 from slimworks.components.contracts import LabelMap
+from slimworks.components.examples import tfrecord
+from slimworks.components.examples.encoding import decode_example
 from slimworks.components.ingest.catalogue import SHARDS_FOLDER, Catalogue
 from slimworks.components.ingest.sharding import NewShard, shard_path
 
+_LOGGER = logging.getLogger(__name__)
+LABEL_MAP = "label_map"  # setting of the catalogue
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 
 _FORGET_SHARDS = """
@@ -101,6 +106,12 @@ def missing_shards(catalogue: Catalogue) -> list[str]:
 
 def forget_shards(catalogue: Catalogue, shards: Sequence[str]) -> None:
     """Makes the images of lost shards new ones: they are read from the source again."""
+    if shards:
+        _LOGGER.warning(
+            "ingest: %d shards of the state folder are lost or damaged; their images are read "
+            "again",
+            len(shards),
+        )
     with catalogue.transaction():
         for file in shards:
             catalogue.connection.execute(
@@ -131,6 +142,20 @@ def publish(catalogue: Catalogue, examples: str | os.PathLike[str]) -> int:
     return total
 
 
+def stored_file(catalogue: Catalogue, image_id: str) -> bytes | None:
+    """An image's file as its example holds it; None where it is in no shard."""
+    place = catalogue.connection.execute(
+        "SELECT s.file, i.position FROM images i JOIN shards s USING (shard) WHERE i.image_id = ?",
+        (image_id,),
+    ).fetchone()
+    if place is None:
+        return None
+    record = tfrecord.read_record(shard_path(catalogue.folder, place[0]), place[1])
+    encoded = decode_example(record)[contracts.IMAGE_ENCODED]
+    assert isinstance(encoded, bytes)  # `encoding.py` writes it
+    return encoded
+
+
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
@@ -142,7 +167,14 @@ def _link(source: Path, target: Path) -> None:
 
 
 def previous_label_map(catalogue: Catalogue) -> LabelMap:
-    """The label map of the last finished ingest; that of an older SlimWorks where there is one."""
+    """The label map of the last finished ingest.
+
+    Where the catalogue is new, the file beside it: of an older SlimWorks, or what a lost catalogue
+    left.
+    """
+    known = catalogue.get(LABEL_MAP)
+    if known is not None:
+        return LabelMap.from_json(known)
     if (catalogue.folder / contracts.LABEL_MAP_FILE).exists():
         return LabelMap.read(catalogue.folder)
     return LabelMap()

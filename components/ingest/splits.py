@@ -92,15 +92,19 @@ def plan_splits(
 
 
 def other_seed(
-    table: ImageTable, pairs: np.ndarray, eval_fraction: float, test_fraction: float
+    table: ImageTable,
+    pairs: np.ndarray,
+    eval_fraction: float,
+    test_fraction: float,
+    besides: int | None = None,
 ) -> int | None:
     """Returns a seed under which no split is empty and each class has train images, or None.
 
-    Frozen splits count for nothing: another seed makes all splits anew. Only the first few seeds
-    are tried: where they fail, the groups are too coarse for any.
+    `besides` is not tried. Frozen splits count for nothing: another seed makes all splits anew.
+    Only the first few seeds are tried: where they fail, the groups are too coarse for any.
     """
     table = dataclasses.replace(table, frozen_split=np.full_like(table.frozen_split, -1))
-    for seed in range(_SEEDS_TO_TRY):
+    for seed in (seed for seed in range(_SEEDS_TO_TRY) if seed != besides):
         split = plan_splits(table, pairs, eval_fraction, test_fraction, seed).split
         classes = np.unique(table.class_index[split >= 0])
         trained = np.unique(table.class_index[split == _TRAIN])

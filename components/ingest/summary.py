@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from slimworks.components import contracts, files
-from slimworks.components.ingest import storage
+from slimworks.components.errors import DataError
+from slimworks.components.ingest import spans, storage
 from slimworks.components.ingest.catalogue import Catalogue, item_of
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.duplicates import Row, identical_rows, near_rows
@@ -21,6 +23,7 @@ from slimworks.components.ingest.planning import Planned
 from slimworks.components.ingest.selection import SOUND_REASONS, shown
 from slimworks.components.ingest.thumbnails import write_thumbnails
 
+_LOGGER = logging.getLogger(__name__)
 # Setting of the catalogue: changes that were committed and that no summary told yet.
 UNREPORTED = "unreported"
 _DUPLICATES_SHOWN = 12  # rows of duplicates.jsonl of each kind that get thumbnails
@@ -32,6 +35,7 @@ class IngestSummary:
     """Content of summary.json.
 
     Attributes:
+        state_id: Of the state folder; spans count anew in another one.
         source: What was read.
         format: Its format, a value of `data.format`.
         source_digest: Fingerprint of its file names, sizes and versions.
@@ -46,6 +50,7 @@ class IngestSummary:
         num_new_images: Images of this ingest's own span.
         num_removed_images: Images used before and not any more.
         num_changed_split: Images that are in another split than before; 0 while data grows.
+        num_moved_to_test: Of them from the train split to the test split.
         class_names: Label map, by class index.
         label_map_version: Of the label map.
         images_by_split: Examples by split, then by class name.
@@ -74,6 +79,7 @@ class IngestSummary:
         seconds: Wall time.
     """
 
+    state_id: str
     source: str
     format: str
     source_digest: str
@@ -88,6 +94,7 @@ class IngestSummary:
     num_new_images: int
     num_removed_images: int
     num_changed_split: int
+    num_moved_to_test: int
     class_names: tuple[str, ...]
     label_map_version: int
     images_by_split: dict[str, dict[str, int]]
@@ -118,7 +125,7 @@ class IngestSummary:
     seconds: float
 
 
-def count_changes(catalogue: Catalogue, last_span: int) -> dict[str, int]:
+def count_changes(catalogue: Catalogue, planned: Planned, last_span: int) -> dict[str, int]:
     """What is new since the last ingest that wrote its summary; ask before `spans.commit`.
 
     Where an ingest was killed between its commit and its summary, its changes are counted in.
@@ -134,14 +141,13 @@ def count_changes(catalogue: Catalogue, last_span: int) -> dict[str, int]:
             "SELECT COUNT(*) FROM images WHERE shard IS NOT NULL "
             "AND image_id NOT IN (SELECT image_id FROM planned WHERE is_live)"
         ),
+        "num_changed_split": planned.num_changed_split,
+        "num_moved_to_test": planned.num_moved_to_test,
+        "num_anew": int(planned.is_anew),
     }
     unreported = catalogue.get(UNREPORTED) or {"previous_span": last_span}
     changes = {key: value + unreported.get(key, 0) for key, value in changes.items()}
-    num_known = changes["num_new_files"] + changes["num_changed_files"]
-    return changes | {
-        "num_unchanged_files": max(0, count("SELECT COUNT(*) FROM listed") - num_known),
-        "previous_span": unreported["previous_span"],
-    }
+    return changes | {"previous_span": unreported["previous_span"]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,7 +268,6 @@ def group_facts(catalogue: Catalogue, planned: Planned) -> dict[str, int]:
     splits = planned.splits.split[planned.pairs]
     leaking_pairs = (splits >= 0).all(axis=1) & (splits[:, 0] != splits[:, 1])
     return {
-        "num_changed_split": planned.num_changed_split,
         "num_set_aside_for_splits": len(planned.splits.set_aside),
         "num_groups": count("SELECT COUNT(DISTINCT component) FROM planned WHERE is_live"),
         "groups_in_several_splits": int(leaking_pairs.sum())
@@ -344,11 +349,20 @@ def _num_duplicates(catalogue: Catalogue) -> int:
 def _files_of(
     catalogue: Catalogue, image_ids: Sequence[str], config: DataConfig
 ) -> Iterator[tuple[str, bytes]]:
+    """Files of images, from the shards or, of those in none, from the source."""
     for image_id in image_ids:
+        stored = spans.stored_file(catalogue, image_id)
+        if stored is not None:
+            yield image_id, stored
+            continue
         row = catalogue.connection.execute(
             "SELECT l.* FROM accepted a JOIN listed l USING (name) WHERE a.image_id = ? LIMIT 1",
             (image_id,),
         ).fetchone()
-        data = storage.read_item(item_of(row), config.max_file_bytes)
+        try:
+            data = storage.read_item(item_of(row), config.max_file_bytes)
+        except DataError as error:  # the splits are committed: no picture is worth failing now
+            _LOGGER.warning("ingest: no thumbnail of %s: %s", shown(row[0]), error.cause)
+            continue
         if not isinstance(data, Rejection):
             yield image_id, data

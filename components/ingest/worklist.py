@@ -33,6 +33,15 @@ def read_rows(path: str | os.PathLike[str]) -> Iterator[Row]:
             yield json.loads(line)
 
 
+def is_whole(path: str | os.PathLike[str]) -> bool:
+    """Whether a work file survived a power cut: its last line is there, and each can be read."""
+    try:
+        rows = sum(1 for _ in read_rows(path))
+    except ValueError:
+        return False
+    return rows > 0
+
+
 def result_path(task: str | os.PathLike[str]) -> Path:
     """Where the worker of a task file leaves its result."""
     return Path(task).with_suffix(".done")

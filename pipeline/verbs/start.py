@@ -15,7 +15,12 @@ from slimworks.components.errors import ConfigError
 from slimworks.pipeline.cli import emit, say, verb
 
 _CONFIG_OPTIONS = (
-    click.option("--data", metavar="DIR", help="Folder with one folder of photos a class."),
+    click.option(
+        "--data",
+        metavar="PATH",
+        help="Labelled images: class folders, a manifest, TFRecords, a zip or tar archive; a path, "
+        "s3://, gs:// or hdfs://; or mnist, cifar10, flowers.",
+    ),
     click.option("--config", "config_path", metavar="FILE", help="pipeline.yaml."),
     click.option(
         "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override; wins. Repeatable."

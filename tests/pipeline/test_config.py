@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,14 @@ def test_set_without_a_key_says_how(override: str) -> None:
 
 def test_set_with_broken_yaml_says_so() -> None:
     assert "the value is not valid YAML" in _error("name=[a").cause
+
+
+@pytest.mark.parametrize("regex", ["[^/]+", r"[a]/(\d+)", "[a]'s", "[a]$", '[a]"b', "`a", r"[a]\\"])
+def test_what_is_suggested_for_broken_yaml_gives_the_very_text(regex: str) -> None:
+    fix = _error(f"data.group_regex={regex}").fix
+    typed = fix.removeprefix("Quote it: --set ")
+    override = subprocess.check_output(["sh", "-c", f"printf %s {typed}"], text=True)
+    assert load_config(overrides=[override]).data.group_regex == regex
 
 
 def test_section_given_as_a_value() -> None:

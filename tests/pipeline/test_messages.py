@@ -155,7 +155,22 @@ def test_config_file(tmp_path: Path, content: bytes | None, cause: str, fix: str
         (
             ["name=[a"],
             "--set 'name=[a': the value is not valid YAML.",
-            "Quote it: --set 'name=\"...\"'.",
+            "Quote it: --set \"name='[a'\"",
+        ),
+        (
+            ["data.group_regex=[^/]+"],
+            "--set 'data.group_regex=[^/]+': the value is not valid YAML.",
+            "Quote it: --set \"data.group_regex='[^/]+'\"",
+        ),
+        (
+            ["data.group_regex=[ab]"],
+            "data.group_regex is ['ab']: input should be a valid string.",
+            "Quote it, in the config or by --set \"data.group_regex='VALUE'\"",
+        ),
+        (
+            ["data.slice_columns=[1]"],
+            "data.slice_columns.0 is 1: input should be a valid string.",
+            "Change it in the config or by --set data.slice_columns.0=VALUE.",
         ),
         (
             ["push.keep_version=3"],

@@ -73,9 +73,7 @@ class ArchiveSource:
                 for item in self._items_of(archive, seen, manifests):
                     sizes[item.class_name] += 1
                     yield item
-        if self.notes.num_ignored:
-            where = "outside of class folders"
-            self.notes.warnings.append(f"{self.notes.num_ignored} files {where} are ignored.")
+        self.notes.warn_of_ignored("outside of class folders")
         shown = display_name(self.location)
         if len(sizes) < 2 and manifests:
             raise _manifest_inside(shown, manifests[0])

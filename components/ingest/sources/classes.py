@@ -26,7 +26,8 @@ def require_two(
     if not sizes and not notes.num_ignored:
         raise DataError(f"The data source {location} is empty.", fix)
     if not sizes:
-        cause = f"The data source {location} has {notes.num_ignored} files but no {what}."
+        files = "1 file" if notes.num_ignored == 1 else f"{notes.num_ignored} files"
+        cause = f"The data source {location} has {files} but no {what}."
         raise DataError(cause, fix)
     if len(sizes) == 1:
         name = next(iter(sizes))

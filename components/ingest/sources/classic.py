@@ -102,7 +102,7 @@ class ClassicSource:
         Raises:
             DataError: A file is not to be had, or not what was published.
         """
-        paths = {file.name: self._had(file) for file in self._set.files}
+        paths = self._paths()
         try:
             yield from self._set.items(paths, self._config, self.notes)
         except (EOFError, gzip.BadGzipFile, tarfile.TarError, zlib.error, ValueError) as error:
@@ -111,13 +111,19 @@ class ClassicSource:
                 "Report it: what was published has another digest than these.",
             ) from error
 
-    def _had(self, file: PublishedFile) -> Path:
+    def _paths(self) -> dict[str, Path]:
+        """Path of each file by name, once all are had."""
         folder = self._folder / self._set.name
-        for path in (self._folder / file.name, folder / file.name):
-            if path.exists():
-                downloads.require_published(file, path)
-                return path
-        return downloads.fetch(file, folder)
+        found: dict[str, Path] = {}
+        for file in self._set.files:
+            for path in (self._folder / file.name, folder / file.name):
+                if file.name not in found and path.exists():
+                    downloads.require_published(file, path)
+                    found[file.name] = path
+        missing = [file for file in self._set.files if file.name not in found]
+        for number, file in enumerate(missing, 1):
+            found[file.name] = downloads.fetch(file, folder, missing[number:])
+        return found
 
 
 def _download_folder(setting: str | None) -> Path:

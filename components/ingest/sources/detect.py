@@ -7,6 +7,7 @@ class folders. `docs/data.md` has the whole table.
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -128,21 +129,19 @@ def _open(source: str, config: DataConfig, own_folders: Sequence[str]) -> Source
         kind = config.format if config.format != "auto" else _folder_kind(contents, config)
         return _FOLDER_OPENERS[kind](contents, config, own_folders)
     if not storage.exists(location):
-        raise _missing(location)
+        raise _missing(source, location)
     return _open_file(location, config)
 
 
-def _missing(location: str) -> ConfigError:
+def _missing(source: str, location: str) -> ConfigError:
     siblings: list[str] = []
     if not is_uri(location):
         parent = Path(location).parent
         siblings = [path.name for path in parent.iterdir()] if parent.is_dir() else []
-    name = location.rpartition("/")[2]
-    return ConfigError(
-        f"The data source {display_name(location)} does not exist."
-        f"{nearest(name, (*siblings, *CLASSIC_SETS))}",
-        _ACCEPTED,
-    )
+    # Many a folder's name is half like a set's.
+    sets = difflib.get_close_matches(source.lower(), CLASSIC_SETS, n=1, cutoff=0.75)
+    hint = nearest(sets[0], sets) if sets else nearest(location.rpartition("/")[2], siblings)
+    return ConfigError(f"The data source {display_name(location)} does not exist.{hint}", _ACCEPTED)
 
 
 # --- Files -----------------------------------------------------------------------------------

@@ -72,9 +72,7 @@ class FolderSource:
             sizes[item.class_name] += 1
             seen.setdefault(item.split, set()).add(item.class_name)
             yield item
-        if self.notes.num_ignored:
-            where = "outside of class folders"
-            self.notes.warnings.append(f"{self.notes.num_ignored} files {where} are ignored.")
+        self.notes.warn_of_ignored("outside of class folders")
         self._require_classes(sizes)
         self._compare_splits(seen)
 
@@ -136,9 +134,10 @@ class FolderSource:
 
     def _require_classes(self, sizes: Counter[str]) -> None:
         fix = arrange_fix(self.location)
-        if len(sizes) == 1 and not self._is_split:
+        if len(sizes) == 1:
+            fix = f"Add a folder with the images of another class beside {next(iter(sizes))!r}."
             inner = f"{self.location}/{next(iter(sizes))}"
-            if _holds_folders(inner):
+            if not self._is_split and _holds_folders(inner):
                 fix = f"If the classes are the folders inside it, give --data '{inner}'"
         classes.require_two(sizes, self.location, self.notes, "class folder with files in it", fix)
 
@@ -177,6 +176,6 @@ def _holds_folders(folder: str) -> bool:
 def _no_split_folder(location: str, name: str) -> ConfigError:
     known = ", ".join(names.SPLIT_WORDS)
     return ConfigError(
-        f"{location} holds the folder {display_name(name)!r} beside split folders ({known}).",
-        "Move it elsewhere, or take every folder for a class: --set data.format=folders",
+        f"{location} holds the folder {display_name(name)!r}, which is no split (known: {known}).",
+        "Move or rename it, or take every folder for a class: --set data.format=folders",
     )

@@ -61,11 +61,15 @@ def as_row(item: SourceItem) -> dict[str, object]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SourceUnit:
-    """One file whose change means that the source changed: an image, an archive, a manifest."""
+    """One file whose change means that the source changed: an image, an archive, a manifest.
+
+    `class_name`: that of an image; None for a file that holds many.
+    """
 
     name: str
     size: int
     version: str
+    class_name: str | None = None
 
 
 @dataclasses.dataclass
@@ -87,6 +91,13 @@ class SourceNotes:
         self.num_ignored += 1
         if len(self.ignored) < _NAMES_TO_KEEP:
             self.ignored.append(display_name(name))
+
+    def warn_of_ignored(self, where: str) -> None:
+        """Adds a warning that counts what was left out, such as "outside of class folders"."""
+        if self.num_ignored == 1:
+            self.warnings.append(f"1 file {where} is ignored.")
+        elif self.num_ignored:
+            self.warnings.append(f"{self.num_ignored} files {where} are ignored.")
 
 
 class Source(Protocol):
@@ -131,4 +142,4 @@ def is_uri(location: str) -> bool:
 
 def units_of(items: Iterable[SourceItem]) -> Iterator[SourceUnit]:
     """Units of a source whose every image is a file of its own."""
-    return (SourceUnit(item.name, item.size, item.version) for item in items)
+    return (SourceUnit(item.name, item.size, item.version, item.class_name) for item in items)

@@ -2,14 +2,15 @@
 
 A row that cannot be used (no path, no class, an unknown split word, cells too many) is left out and
 named by line; where there are too many of them, the manifest is refused. A row whose file is not
-there is an item: the image check rejects it by name. The same file again under the same class
-counts once; under another class it becomes an item of its own, so that the label conflict is found
-as between any two identical images.
+there is an item: the image check rejects it by name. A file that is named again with another class,
+group or split becomes another item, so that every group counts and the rules for identical images
+decide; with the same ones it counts once.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -83,7 +84,7 @@ class ManifestSource:
         if self._config.labels_file:
             yield unit_of_file(self._config.labels_file)
         for item in self.items():
-            yield SourceUnit(item.name, item.size, item.version)
+            yield SourceUnit(item.name, item.size, item.version, item.class_name)
 
     def items(self) -> Iterator[SourceItem]:
         """Yields the images in the order of the rows."""
@@ -109,18 +110,20 @@ class ManifestSource:
                 where = f"{self._table.counted_in} {row.number}"
                 faults.note(f"{file}:{row.number}", f"{where} has {error}")
                 continue
-            known_class = seen.put(entry.name, entry.class_name)
-            if known_class == entry.class_name:
-                num_again += 1
-            elif known_class is None:
+            says = json.dumps([entry.class_name, entry.split, entry.group])
+            first = seen.put(entry.name, says)
+            if first is None:
                 yield entry
+            elif says == first or seen.put(f"{entry.name}\0{says}") is not None:
+                num_again += 1
             else:
                 yield dataclasses.replace(entry, name=seen.unique(entry.name, entry.number))
         faults.conclude(self._config.max_rejected_fraction)
         if num_again:
+            rows = "1 row says" if num_again == 1 else f"{num_again} rows say"
             self.notes.warnings.append(
-                f"{num_again} rows name a file that an earlier row names under the same class: it "
-                "counts once, as the earlier row says."
+                f"{rows} of a file what an earlier row says (class, group and split): it counts "
+                "once, as the earlier row has it."
             )
 
     def _require_classes(self, sizes: Counter[str]) -> None:

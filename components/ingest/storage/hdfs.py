@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from slimworks.components.beam_options import hdfs_options
 from slimworks.components.errors import ConfigError
 from slimworks.components.ingest.storage.contract import (
     FoundFile,
@@ -83,9 +84,7 @@ def _client(beam_options: Sequence[str]) -> tuple[Any, bool]:
             "hdfs:// needs the package hdfs, which is not installed.",
             "pip install 'slimworks[pipeline]'",
         ) from None
-    from apache_beam.options.pipeline_options import HadoopFileSystemOptions, PipelineOptions
-
-    options = PipelineOptions(list(beam_options)).view_as(HadoopFileSystemOptions)
+    options = hdfs_options(beam_options)
     missing = [
         f"--{name}"
         for name in ("hdfs_host", "hdfs_port", "hdfs_user")
@@ -98,7 +97,7 @@ def _client(beam_options: Sequence[str]) -> tuple[Any, bool]:
         )
     url = f"http://{options.hdfs_host}:{options.hdfs_port}"
     client = hdfs.InsecureClient(url, user=options.hdfs_user, timeout=_TIMEOUT_SECONDS)
-    return client, options.hdfs_full_urls
+    return client, bool(options.hdfs_full_urls)
 
 
 def _found(name: str, uri: str, status: dict[str, Any]) -> FoundFile:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from slimworks.components.beam_options import s3_options
 from slimworks.components.errors import ConfigError
 from slimworks.components.ingest.storage.contract import (
     FoundFile,
@@ -138,9 +139,7 @@ def _client(beam_options: Sequence[str]) -> Any:
             "s3:// needs the package boto3, which is not installed.",
             "pip install 'slimworks[pipeline]'",
         ) from None
-    from apache_beam.options.pipeline_options import PipelineOptions, S3Options
-
-    options = PipelineOptions(list(beam_options)).view_as(S3Options)
+    options = s3_options(beam_options)
     config = botocore.config.Config(
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=_READ_SECONDS,

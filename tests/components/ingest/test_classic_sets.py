@@ -177,6 +177,23 @@ def test_a_local_copy_that_differs_is_neither_used_nor_touched(
     assert site.requests == []
 
 
+def test_all_files_that_are_missing_are_named(
+    open_stand_in: Opener, site: Site, tmp_path: Path
+) -> None:
+    source = open_stand_in("mnist", MNIST_FILES, tmp_path)
+    there, *missing = MNIST_FILES
+    (tmp_path / there).write_bytes(MNIST_FILES[there])
+    site.files.clear()
+    with pytest.raises(DataError) as caught:
+        list(source.items())
+    assert caught.value.cause.startswith(f"{missing[0]} cannot be downloaded: ")
+    named = ", ".join(f"{name} ({len(MNIST_FILES[name])} bytes)" for name in missing)
+    assert caught.value.fix == (
+        f"Run again where there is a network, or put {named} into one folder and add "
+        "--set data.download_dir=FOLDER"
+    )
+
+
 def test_a_second_listing_downloads_nothing(open_stand_in: Opener, site: Site) -> None:
     source = open_stand_in("mnist", MNIST_FILES)
     first = list(source.items())

@@ -105,14 +105,24 @@ def test_a_damaged_part_is_replaced_by_the_next_mirrors_file(site: Site, tmp_pat
 
 def test_no_network_says_which_file_to_put_where(tmp_path: Path) -> None:
     error = refusal(published("http://127.0.0.1:9/a.bin"), tmp_path)
-    digest = hashlib.sha256(CONTENT).hexdigest()
     assert error.cause == (
         "a.bin cannot be downloaded: http://127.0.0.1:9/a.bin: [Errno 111] Connection refused."
     )
     assert error.fix == (
-        f"Run again where there is a network, or put a.bin (1000000 bytes, sha256 {digest}) into a "
-        "folder and add --set data.download_dir=FOLDER"
+        "Run again where there is a network, or put a.bin (1000000 bytes) into one folder and add "
+        "--set data.download_dir=FOLDER"
     )
+
+
+def test_another_try_says_where_it_starts(
+    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    site.failures, site.cut_after = [503], 600_000
+    url = f"{site.url}/a.bin"
+    downloads.fetch(published(url), tmp_path)
+    assert f"ingest: {url}: HTTP 503 Service Unavailable; trying again from byte 0" in caplog.text
+    assert "; trying again from byte 600000" in caplog.text
 
 
 def test_a_folder_that_cannot_be_written_is_named(site: Site, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,13 +14,18 @@ from slimworks.components.errors import ConfigError
 from slimworks.components.ingest.engine import run_tasks
 from slimworks.components.ingest.engine.job_server import job_arguments
 
-# A dry run looks up no bucket and no credentials.
-DATAFLOW = (
-    "--dry_run=True", "--runner=DataflowRunner", "--project=flowers", "--region=europe-west1",
-    "--temp_location=gs://bucket/temp", "--max_num_workers=8",
-    "--sdk_container_image=europe-docker.pkg.dev/flowers/slimworks:1",
-)  # fmt: skip
-SPARK = ("--runner=SparkRunner", "--job_endpoint=localhost:8099", "--environment_type=LOOPBACK")
+PAGE = Path(__file__).parents[3] / "docs" / "engines.md"
+PLACES = {
+    "HOST": "localhost", "PROJECT": "flowers", "REGION": "europe-west1", "BUCKET": "bucket",
+    "REGISTRY": "europe-docker.pkg.dev/flowers", "TAG": "1",
+}  # fmt: skip
+
+
+def documented(engine: str) -> list[str]:
+    """The flags that the page gives for an engine, with its capital letters filled in."""
+    section = PAGE.read_text().partition(f"\n## {engine}\n")[2].partition("\n## ")[0]
+    block = section.split("```")[1]
+    return shlex.split(re.sub(r"\b[A-Z]+\b", lambda m: PLACES.get(m[0], m[0]), block))
 
 
 def test_no_flag_means_the_local_runner() -> None:
@@ -123,33 +130,40 @@ def test_job_server_that_is_not_there_is_named(
         run_tasks("Digest", digest_number, make_tasks(tmp_path, 1), flags)
 
 
-def test_dataflow_flags_pass_beams_own_validation() -> None:
-    from apache_beam.options import pipeline_options as beam_flags
+def dataflow_errors(flags: list[str]) -> list[str]:
+    """What Beam's own validation says about flags that have come the way that ingest sends them."""
     from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
     from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
 
     from slimworks.components.ingest.engine.beam_job import pipeline_options
 
-    with job_arguments(parse_flags(DATAFLOW)) as arguments:
+    # A dry run looks up no bucket and no credentials.
+    with job_arguments(parse_flags([*flags, "--dry_run=True"])) as arguments:
         options = pipeline_options(arguments)
-    assert PipelineOptionsValidator(options, DataflowRunner()).validate() == []
+    errors: list[str] = PipelineOptionsValidator(options, DataflowRunner()).validate()
+    return errors
+
+
+def test_documented_dataflow_flags_pass_beams_own_validation() -> None:
+    from apache_beam.options import pipeline_options as beam_flags
+
+    from slimworks.components.ingest.engine.beam_job import pipeline_options
+
+    assert dataflow_errors(documented("Dataflow")) == []
+    options = pipeline_options(documented("Dataflow"))
     assert options.view_as(beam_flags.GoogleCloudOptions).region == "europe-west1"
     assert options.view_as(beam_flags.WorkerOptions).max_num_workers == 8
+    image = options.view_as(beam_flags.WorkerOptions).sdk_container_image
+    assert image == "europe-docker.pkg.dev/flowers/slimworks:1"
 
 
-def test_dataflow_without_a_project_fails_beams_own_validation() -> None:
-    from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
-    from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
-
-    from slimworks.components.ingest.engine.beam_job import pipeline_options
-
-    arguments = [flag for flag in DATAFLOW if not flag.startswith("--project")]
-    options = pipeline_options(with_default_runner(arguments))
-    errors = PipelineOptionsValidator(options, DataflowRunner()).validate()
-    assert any("project" in error for error in errors)
+@pytest.mark.parametrize("flag", ["project", "temp_location"])
+def test_dataflow_without_a_flag_that_it_needs_fails_beams_own_validation(flag: str) -> None:
+    flags = [text for text in documented("Dataflow") if not text.startswith(f"--{flag}")]
+    assert any(flag in error for error in dataflow_errors(flags))
 
 
-def test_spark_flags_reach_beam(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_documented_spark_flags_reach_beam(monkeypatch: pytest.MonkeyPatch) -> None:
     from apache_beam.options import pipeline_options as beam_flags
     from apache_beam.runners.portability.spark_runner import SparkRunner
     from apache_beam.runners.runner import create_runner
@@ -158,13 +172,15 @@ def test_spark_flags_reach_beam(monkeypatch: pytest.MonkeyPatch) -> None:
     from slimworks.components.ingest.engine.beam_job import pipeline_options
 
     monkeypatch.setattr(job_server, "_require_answer", lambda endpoint: None)
-    with job_arguments(parse_flags([*SPARK, "--spark_version=3"])) as arguments:
+    with job_arguments(parse_flags(documented("Spark"))) as arguments:
         options = pipeline_options(arguments)
     assert isinstance(
         create_runner(options.view_as(beam_flags.StandardOptions).runner), SparkRunner
     )
-    assert options.view_as(beam_flags.PortableOptions).job_endpoint == "localhost:8099"
-    assert options.view_as(beam_flags.PortableOptions).environment_type == "LOOPBACK"
+    portable = options.view_as(beam_flags.PortableOptions)
+    assert portable.job_endpoint == "localhost:8099"
+    assert portable.environment_type == "PROCESS"
+    assert json.loads(portable.environment_config) == {"command": "/opt/slimworks/boot"}
 
 
 def test_process_environment_gets_a_program_of_its_own() -> None:

@@ -74,7 +74,7 @@ def test_image_under_two_classes(make_photos: MakePhotos, tmp_path: Path) -> Non
     source = make_photos("cats", "dogs")
     shutil.copy(source / "cats" / "003.png", source / "dogs" / "same.png")
     assert ingest_refused(source, tmp_path / "out", on_conflict="error") == (
-        "1 images stand under several classes: cats/003.png and dogs/same.png are identical.",
+        "1 image stands under several classes: cats/003.png, dogs/same.png are identical.",
         "Delete the wrong ones, or let them be set aside: --set data.on_conflict=set_aside",
     )
 

@@ -206,7 +206,7 @@ def test_same_image_under_two_classes_is_set_aside_everywhere(
 def test_label_conflict_stops_the_run_where_asked(make_photos: MakePhotos, tmp_path: Path) -> None:
     source = make_photos("cats", "dogs")
     shutil.copy(source / "cats" / "003.png", source / "dogs" / "same.png")
-    with pytest.raises(DataError, match=r"cats/003.png and dogs/same.png are identical"):
+    with pytest.raises(DataError, match=r"cats/003.png, dogs/same.png are identical"):
         run_ingest(source, tmp_path / "out", on_conflict="error")
 
 

@@ -83,9 +83,15 @@ def test_source_that_does_not_exist(here: Path) -> None:
         ACCEPTED,
     )
     assert "Did you mean 'cifar10'?" in refused("cifar", ConfigError)[0]
+    assert "Did you mean 'mnist'?" in refused("MNIST", ConfigError)[0]
     assert refused("/nowhere/at/all", ConfigError)[0] == (
         "The data source /nowhere/at/all does not exist."
     )
+
+
+@pytest.mark.parametrize("name", ["/x/folder", "/x/flower_photos", "follow", "floor", "gif"])
+def test_a_path_that_is_like_no_classic_set_suggests_none(here: Path, name: str) -> None:
+    assert "Did you mean" not in refused(name, ConfigError)[0]
 
 
 def test_source_on_a_file_system_that_is_none() -> None:

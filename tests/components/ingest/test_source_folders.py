@@ -82,7 +82,7 @@ def test_images_that_cannot_be_read_are_listed_and_own_their_sidecars(
 def test_files_in_the_root_are_ignored_with_a_warning(pets: Path) -> None:
     found = listed(write_files(pets, "README.md"))
     assert found.source.notes.ignored == ["README.md"]
-    assert found.warnings == ["1 files outside of class folders are ignored."]
+    assert found.warnings == ["1 file outside of class folders is ignored."]
 
 
 def test_a_second_listing_notes_nothing_twice(pets: Path) -> None:
@@ -167,7 +167,7 @@ def test_empty_source(tmp_path: Path) -> None:
 
 def test_images_without_class_folders(tmp_path: Path) -> None:
     assert refused(write_files(tmp_path, "a.jpg"), DataError) == (
-        f"The data source {tmp_path} has 1 files but no class folder with files in it.",
+        f"The data source {tmp_path} has 1 file but no class folder with files in it.",
         arrange(tmp_path),
     )
 
@@ -175,7 +175,7 @@ def test_images_without_class_folders(tmp_path: Path) -> None:
 def test_one_class_only(tmp_path: Path) -> None:
     assert refused(write_files(tmp_path, "cats/0.png"), DataError) == (
         f"{tmp_path} holds one class only, 'cats': a classifier needs at least two.",
-        arrange(tmp_path),
+        "Add a folder with the images of another class beside 'cats'.",
     )
 
 
@@ -260,8 +260,11 @@ def test_split_folders_with_others_beside_them(tmp_path: Path) -> None:
 def test_split_folders_that_are_asked_for_have_no_others_beside_them(tmp_path: Path) -> None:
     write_files(tmp_path, "train/cats/0.png", "extra/cats/0.png")
     cause, fix = refused(tmp_path, ConfigError, format="split_folders")
-    assert cause.startswith(f"{tmp_path} holds the folder 'extra' beside split folders (train, ")
-    assert fix == "Move it elsewhere, or take every folder for a class: --set data.format=folders"
+    assert cause == (
+        f"{tmp_path} holds the folder 'extra', which is no split (known: train, training, val, "
+        "valid, validation, eval, test, testing)."
+    )
+    assert fix == "Move or rename it, or take every folder for a class: --set data.format=folders"
 
 
 def test_split_folders_without_class_folders(tmp_path: Path) -> None:

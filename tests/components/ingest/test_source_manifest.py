@@ -161,7 +161,25 @@ def test_same_file_again_counts_once(photos: Path) -> None:
     text = "path,class\nimages/1.jpg,cats\n./images/1.jpg,cats\nimages/2.jpg,dogs\n"
     found = listed(manifest(photos, text))
     assert labels(found) == EXPECTED
-    assert found.warnings[0].startswith("1 rows name a file that an earlier row names under the")
+    assert found.warnings == [
+        "1 row says of a file what an earlier row says (class, group and split): it counts once, "
+        "as the earlier row has it."
+    ]
+
+
+def test_same_file_with_other_groups_and_splits_is_an_item_for_each(photos: Path) -> None:
+    text = (
+        "path,class,group,split\nimages/1.jpg,cats,g1,\nimages/1.jpg,cats,g2,\n"
+        "images/1.jpg,cats,g2,test\nimages/2.jpg,dogs,,\nimages/1.jpg,cats,g2,\n"
+    )
+    found = listed(manifest(photos, text))
+    assert [(item.name, item.group, item.split) for item in found.items] == [
+        ("images/1.jpg", "g1", None),
+        ("images/1.jpg#3", "g2", None),
+        ("images/1.jpg#4", "g2", "test"),
+        ("images/2.jpg", None, None),
+    ]
+    assert [warning[:5] for warning in found.warnings] == ["1 row"]
 
 
 def test_same_file_under_two_classes_is_two_items(photos: Path) -> None:
