@@ -32,9 +32,10 @@ def require_class_sizes(sizes: Mapping[str, int], minimum: int, source: str) -> 
     if not small:
         return
     count, name = small[0]
-    others = f" ({len(small) - 1} more classes are too small)" if len(small) > 1 else ""
+    more = len(small) - 1
+    others = f" (so have {more} more)" if more else ""
     raise DataError(
-        f"The class {name!r} has {count} usable image{'s' * (count != 1)}, fewer than "
+        f"The class {name!r} has {_images(count, 'usable ')}, fewer than "
         f"data.min_images_per_class = {minimum}{others}.",
         f"Add {minimum - count} or more photos to '{os.path.join(source, name)}', or leave the "
         f"class out: --set 'data.exclude_classes=[\"{name}\"]'",
@@ -121,7 +122,7 @@ def require_splits(catalogue: Catalogue, planned: Planned, config: DataConfig) -
     else:
         name = untrained[0]
         missing = sum(count for _, found, count in rows if found == name)
-        cause = f"None of the {missing} images of the class {name!r} falls into the train split."
+        cause = f"The class {name!r} has no image in the train split, of {_images(missing)}."
     raise DataError(cause, f"Add about {missing} more photos{_other_seed(planned, config)}")
 
 
@@ -165,7 +166,7 @@ def moves(changes: Mapping[str, int]) -> list[str]:
     why = "the settings of the splits changed"
     if not changes["num_anew"]:
         why = "the source puts them elsewhere"
-    warning = f"{changes['num_changed_split']} images changed their split: {why}."
+    warning = f"{_images(changes['num_changed_split'])} changed split: {why}."
     if changes["num_moved_to_test"]:
         warning += (
             f" {changes['num_moved_to_test']} of them are in the test split now; older models may "
@@ -221,19 +222,23 @@ def _leaks(catalogue: Catalogue) -> list[str]:
     warnings = []
     if num_identical:
         warnings.append(
-            f"Your splits leak: {_images(num_identical)} in several of them; each is used in one "
+            f"Your splits leak: {_are(num_identical)} in several of them; each is used in one "
             "only (test before eval before train)."
         )
     if num_related:
         warnings.append(
-            f"Your splits leak: {_images(num_related)} left out, belonging together with images "
+            f"Your splits leak: {_are(num_related)} left out, belonging together with images "
             "of another split (split_leak in rejects.jsonl)."
         )
     return warnings
 
 
-def _images(count: int) -> str:
+def _are(count: int) -> str:
     return "1 image is" if count == 1 else f"{count} images are"
+
+
+def _images(count: int, which: str = "") -> str:
+    return f"{count} {which}image{'s' * (count != 1)}"
 
 
 def _few_tests(catalogue: Catalogue, present: set[str], planned: Planned) -> list[str]:
@@ -252,7 +257,7 @@ def _few_tests(catalogue: Catalogue, present: set[str], planned: Planned) -> lis
         is_given = bool((planned.table.user_split >= 0).all())
         advice = "photos to it" if is_given else "photos, or raise data.test_fraction"
         warnings.append(
-            f"The test split has {sizes.total()} images only: the gate will hardly be able to "
+            f"The test split has {_images(sizes.total())} only: the gate will hardly be able to "
             f"decide. Add {advice}."
         )
     return warnings

@@ -74,7 +74,8 @@ def check_image(
                 data, image, image_id or hashlib.sha256(data).hexdigest()
             )
     except UnreadableImageError as error:
-        return Rejection(error.reason, error.detail)
+        key = f"; data.max_pixels is {config.max_pixels}" * (error.reason == "too_many_pixels")
+        return Rejection(error.reason, error.detail + key)
 
 
 def _check(data: bytes, image: ImageFile.ImageFile, image_id: str) -> CheckedImage | Rejection:

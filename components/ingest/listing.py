@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from slimworks.components.contracts import LabelMap
+from slimworks.components.contracts import LABEL_MAP_FILE, LabelMap
 from slimworks.components.errors import ConfigError, DataError, nearest
 from slimworks.components.ingest import evidence, spans
 from slimworks.components.ingest.catalogue import CATALOGUE_FILE, open_catalogue
@@ -40,15 +40,13 @@ class Exclusion:
             class_name_of(old): class_name_of(new) for old, new in config.rename_classes.items()
         }
         self._label_map = label_map
-        self._excluded_as: dict[str, str | None] = {}  # by class name of the source
+        self._covered: dict[str, bool] = {}
 
     def covers(self, class_name: str) -> bool:
         """Whether images of this class, as the source calls it, are left out."""
-        if class_name not in self._excluded_as:
-            self._excluded_as[class_name] = next(
-                (name for name in self._names if self._is_same(name, class_name)), None
-            )
-        return self._excluded_as[class_name] is not None
+        if class_name not in self._covered:
+            self._covered[class_name] = any(self._is_same(n, class_name) for n in self._names)
+        return self._covered[class_name]
 
     def require_known(self, class_names: Iterable[str]) -> None:
         """Raises ConfigError for an excluded name that covers none of the source's classes."""
@@ -74,7 +72,7 @@ class Exclusion:
 
 
 def list_items(
-    source: Source, config: DataConfig, sizes: Counter[str], label_map: LabelMap | None = None
+    source: Source, config: DataConfig, sizes: Counter[str], label_map: LabelMap
 ) -> Iterator[SourceItem]:
     """Yields the items of the classes in use, and counts them by class name.
 
@@ -87,7 +85,7 @@ def list_items(
     Raises:
         ConfigError: An excluded class is unknown.
     """
-    exclusion = Exclusion(config, label_map or LabelMap())
+    exclusion = Exclusion(config, label_map)
     excluded: set[str] = set()
     for item in source.items():
         if exclusion.covers(item.class_name):
@@ -98,8 +96,51 @@ def list_items(
     exclusion.require_known({*sizes, *excluded})
 
 
+def label_map_of(
+    source: Source,
+    sizes: Iterable[str],
+    config: DataConfig,
+    previous: LabelMap,
+    span: int | None = None,
+) -> LabelMap:
+    """The label map with what the listing and the config add.
+
+    What is declared of a class that was left out from the first waits until it is let in.
+
+    Args:
+        source: What was listed.
+        sizes: Class names in use.
+        config: The `data` section.
+        previous: The label map of the last ingest.
+        span: Noted in the history of what changes.
+
+    Raises:
+        ConfigError: A declared change names no class, or contradicts another or the history.
+        DataError: A class name does not fit on a line of labels.txt.
+    """
+    exclusion = Exclusion(config, previous)
+
+    def in_use(declared: Mapping[str, str]) -> dict[str, str]:
+        return {
+            name: new
+            for name, new in declared.items()
+            if _is_known(previous, name) or not exclusion.covers(class_name_of(name))
+        }
+
+    renames, merges = in_use(config.rename_classes), in_use(config.merge_classes)
+    return previous.updated(sizes, source.declared_classes, renames, merges, span)
+
+
+def _is_known(label_map: LabelMap, name: str) -> bool:
+    try:
+        label_map.index_of(name)
+    except KeyError:
+        return False
+    return True
+
+
 def require_usable_listing(
-    source: Source, sizes: Counter[str], config: DataConfig, label_map: LabelMap | None = None
+    source: Source, sizes: Counter[str], config: DataConfig, label_map: LabelMap
 ) -> None:
     """Raises DataError for what can be known without opening an image.
 
@@ -114,8 +155,6 @@ def require_usable_listing(
             f"The data source {source.location} holds no labelled image.",
             "Give images with a class: docs/data.md shows every format.",
         )
-    if label_map is None:
-        return
     final: Counter[str] = Counter()
     for name, count in sizes.items():
         final[label_map.class_name_of(name)] += count
@@ -148,9 +187,7 @@ def check_source(source: str, config: DataConfig, own_folders: Sequence[str] = (
         sizes: Counter[str] = Counter()
         for _ in list_items(opened, config, sizes, previous):
             pass
-        label_map = previous.updated(
-            sizes, opened.declared_classes, config.rename_classes, config.merge_classes
-        )
+        label_map = label_map_of(opened, sizes, config, previous)
         require_usable_listing(opened, sizes, config, label_map)
     return opened
 
@@ -160,4 +197,6 @@ def _label_map_in(folders: Iterable[str]) -> LabelMap:
         if os.path.exists(os.path.join(folder, CATALOGUE_FILE)):
             with open_catalogue(folder) as catalogue:
                 return spans.previous_label_map(catalogue)
+        if os.path.exists(os.path.join(folder, LABEL_MAP_FILE)):  # a catalogue that was deleted
+            return LabelMap.read(folder)
     return LabelMap()

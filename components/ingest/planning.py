@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,10 @@ from slimworks.components import contracts
 from slimworks.components.contracts import LabelMap
 from slimworks.components.ingest.catalogue import Catalogue
 from slimworks.components.ingest.config import DataConfig
-from slimworks.components.ingest.near_duplicates import near_duplicate_pairs
+from slimworks.components.ingest.near_pairs import find_near_duplicates
 from slimworks.components.ingest.selection import shown
 from slimworks.components.ingest.splits import ImageTable, SplitPlan, plan_splits, shuffle_key
 
-FINGERPRINT_BYTES = 32
 # What the splits follow from besides the images. With another value they are made anew.
 SPLIT_SETTINGS = (
     "eval_fraction", "test_fraction", "split_seed", "group_regex", "group_column", "split_column",
@@ -128,26 +127,6 @@ def image_table(
         user_split=by_rank[ranks].astype(np.int8),
     )
     return table, ties
-
-
-def find_near_duplicates(catalogue: Catalogue, max_distance: int | None) -> np.ndarray:
-    """Pairs of images that look alike, [M, 2] int32 by number; none where distance is None."""
-    if max_distance is None:
-        return np.empty((0, 2), np.int32)
-    size = catalogue.count("SELECT COUNT(*) FROM usable")
-    fingerprints = np.empty((size, FINGERPRINT_BYTES), np.uint8)
-    rows = catalogue.connection.execute(
-        "SELECT u.number, f.fingerprint FROM usable u JOIN facts f USING (image_id)"
-    )
-    for number, fingerprint in rows:
-        fingerprints[number] = np.frombuffer(fingerprint, np.uint8)
-
-    def signatures_of(numbers: Sequence[int]) -> list[bytes]:
-        query = "SELECT f.signature FROM usable u JOIN facts f USING (image_id) WHERE u.number = ?"
-        run = catalogue.connection.execute
-        return [run(query, (int(number),)).fetchone()[0] for number in numbers]
-
-    return near_duplicate_pairs(fingerprints, signatures_of, max_distance)
 
 
 def plan_images(

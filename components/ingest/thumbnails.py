@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -46,6 +47,34 @@ def write_thumbnails(
         files.write_bytes(Path(folder) / f"{image_id}.jpg", content)
         num_written += 1
     return num_written
+
+
+def reuse_thumbnails(
+    image_ids: Iterable[str], kept: str | os.PathLike[str], folder: str | os.PathLike[str]
+) -> list[str]:
+    """Copies those thumbnails into `folder` that `keep_thumbnails` left; returns the other ids."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = []
+    for image_id in image_ids:
+        path = Path(kept) / f"{image_id}.jpg"
+        if path.exists():
+            shutil.copyfile(path, folder / path.name)
+        else:
+            missing.append(image_id)
+    return missing
+
+
+def keep_thumbnails(folder: str | os.PathLike[str], kept: str | os.PathLike[str]) -> None:
+    """Makes `kept` hold the thumbnails of `folder`, and no others, for the next report."""
+    kept = Path(kept)
+    kept.mkdir(parents=True, exist_ok=True)
+    names = {path.name for path in Path(folder).iterdir()}
+    known = {path.name for path in kept.iterdir()}
+    for name in sorted(names - known):
+        files.write_bytes(kept / name, (Path(folder) / name).read_bytes())
+    for name in known - names:
+        (kept / name).unlink()
 
 
 def thumbnail(data: bytes, size: int = THUMBNAIL_PIXELS) -> bytes:

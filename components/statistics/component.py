@@ -22,6 +22,9 @@ class StatisticsSpec(component_spec.ComponentSpec):
         "span": component_spec.ExecutionParameter(type=int, optional=True),
         "previous_span": component_spec.ExecutionParameter(type=int, optional=True),
         "trained_span": component_spec.ExecutionParameter(type=int, optional=True),
+        "previous_statistics": component_spec.ExecutionParameter(type=str, optional=True),
+        "trained_statistics": component_spec.ExecutionParameter(type=str, optional=True),
+        "state_id": component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {  # noqa: RUF012
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),

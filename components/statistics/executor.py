@@ -10,7 +10,7 @@ from tfx.types import artifact, artifact_utils
 from slimworks.components import contracts
 from slimworks.components.contracts import LabelMap
 from slimworks.components.statistics.config import DriftConfig
-from slimworks.components.statistics.lineage import SPAN
+from slimworks.components.statistics.lineage import EARLIER, SPAN, STATE_ID
 from slimworks.components.statistics.spans import Spans
 
 RETRAIN = "retrain"  # custom property of the anomalies: 0 where no trigger is reached
@@ -49,10 +49,12 @@ class StatisticsExecutor(base_executor.BaseExecutor):
             splits,
             getattr(self._context, "beam_pipeline_args", None) or (),
             spans,
+            {group: uri for group, name in EARLIER.items() if (uri := exec_properties[name])},
         )
         _set_splits(output_dict, "statistics", splits)
         statistics = artifact_utils.get_single_instance(output_dict["statistics"])
         statistics.set_int_custom_property(SPAN, spans.span)
+        statistics.set_string_custom_property(STATE_ID, exec_properties[STATE_ID])
 
 
 class SchemaInferenceExecutor(base_executor.BaseExecutor):

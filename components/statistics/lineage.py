@@ -1,4 +1,4 @@
-"""Which span the last judged model was trained on, read from ML Metadata."""
+"""What earlier runs knew, read from ML Metadata: which span was trained on, and its statistics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import Any
 from ml_metadata.proto import metadata_store_pb2
 from tfx.types import standard_artifacts
 
-SPAN = "newest_span"  # custom property of a statistics artifact: the newest span of the data
+from slimworks.components.statistics import spans as groups
+
+# Custom properties of a statistics artifact: the newest span of the data, and the state folder that
+# counted it.
+SPAN = "newest_span"
+STATE_ID = "state_id"
+# Exec properties of the statistics: those of an earlier run, by the group of spans they stand for.
+EARLIER = {groups.PREVIOUS: "previous_statistics", groups.TRAINED: "trained_statistics"}
 _BLESSED = "blessed"
 
 _STATISTICS = standard_artifacts.ExampleStatistics.TYPE_NAME
@@ -16,7 +23,7 @@ _BLESSING = standard_artifacts.ModelBlessing.TYPE_NAME
 _PUSHED_MODEL = standard_artifacts.PushedModel.TYPE_NAME
 
 
-def judged_span(store: Any, pipeline_name: str, newest: int) -> int | None:
+def judged_span(store: Any, pipeline_name: str, newest: int, state_id: str = "") -> int | None:
     """Newest span, up to `newest`, whose model the gate refused or the pusher pushed.
 
     A model that was trained and not judged, or blessed and not pushed, is unfinished business: the
@@ -26,12 +33,14 @@ def judged_span(store: Any, pipeline_name: str, newest: int) -> int | None:
         store: ML Metadata's store.
         pipeline_name: Scope of the search.
         newest: Spans above it are left out.
+        state_id: That of the present data: another state folder, lost by now, counted its own
+            spans.
     """
     pipeline = store.get_context_by_type_and_name("pipeline", pipeline_name)
     if pipeline is None:
         return None
     for blessing in reversed(_of_type(store, pipeline.id, _BLESSING)):
-        spans = [span for span in _spans(store, blessing.id) if span <= newest]
+        spans = [span for span in _spans(store, blessing.id, state_id) if span <= newest]
         if spans and _is_concluded(store, blessing):
             return max(spans)
     return None
@@ -44,13 +53,39 @@ def _of_type(store: Any, context_id: int, type_name: str) -> list[Any]:
     return sorted((a for a in found if a.type == type_name and a.state == live), key=lambda a: a.id)
 
 
-def _spans(store: Any, artifact_id: int) -> Iterator[int]:
+def statistics_of_span(store: Any, pipeline_name: str, span: int, state_id: str = "") -> str | None:
+    """Statistics artifact of the first run whose newest span this was; None without one.
+
+    The first, because a later one may lack images that are gone by then.
+
+    Args:
+        store: ML Metadata's store.
+        pipeline_name: Scope of the search.
+        span: The span.
+        state_id: As in `judged_span`.
+    """
+    pipeline = store.get_context_by_type_and_name("pipeline", pipeline_name)
+    for statistics in _of_type(store, pipeline.id, _STATISTICS) if pipeline else ():
+        if _newest_span(statistics, state_id) == span:
+            return str(statistics.uri)
+    return None
+
+
+def _spans(store: Any, artifact_id: int, state_id: str) -> Iterator[int]:
     """Newest spans of the data in the runs that made an artifact."""
     for context in store.get_contexts_by_artifact(artifact_id):
         if context.type == "pipeline_run":
             for statistics in _of_type(store, context.id, _STATISTICS):
-                if SPAN in statistics.custom_properties:
-                    yield statistics.custom_properties[SPAN].int_value
+                span = _newest_span(statistics, state_id)
+                if span is not None:
+                    yield span
+
+
+def _newest_span(statistics: Any, state_id: str) -> int | None:
+    """None where another state folder counted, or none did."""
+    properties = statistics.custom_properties
+    known_state = properties[STATE_ID].string_value if STATE_ID in properties else ""
+    return properties[SPAN].int_value if SPAN in properties and known_state == state_id else None
 
 
 def _is_concluded(store: Any, blessing: Any) -> bool:

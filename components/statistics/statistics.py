@@ -11,7 +11,7 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from tfx_bsl.coders import example_coder
 from slimworks.components import beam_options, contracts, files
 from slimworks.components.errors import DataError
 from slimworks.components.examples import encoding, tfrecord
-from slimworks.components.statistics.spans import Spans, span_folder
+from slimworks.components.statistics.spans import LATEST, Spans, span_folder
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -160,11 +160,21 @@ def compute_statistics(
     splits: Sequence[str] = contracts.SPLITS,
     beam_pipeline_args: Sequence[str] = (),
     spans: Spans | None = None,
+    earlier: Mapping[str, str] | None = None,
 ) -> None:
     """Writes `Split-<split>/FeatureStats.pb` for each split, of metadata features only.
 
     With `spans`, the same pass also writes `Span-<group>/FeatureStats.pb` for each group of spans
     that has an image, and spans.json.
+
+    Args:
+        examples_dir: Examples with the splits.
+        output_dir: Folder of the statistics artifact.
+        splits: Their names.
+        beam_pipeline_args: Where it runs.
+        spans: What is new.
+        earlier: Groups of spans that are in the examples no more, and the statistics of the run
+            that had them: its newest span stands for the group.
 
     Raises:
         DataError: A split has no shard or no example, a shard is damaged, or the examples are
@@ -185,7 +195,20 @@ def compute_statistics(
             )
     if spans is not None:
         spans.write(output_dir)
+    for group, statistics in (earlier or {}).items():
+        _take_over(statistics, output_dir, group)
     _LOGGER.info("statistics: %.1f s; %s", time.monotonic() - start, output_dir)
+
+
+def _take_over(statistics: str, output_dir: str, group: str) -> None:
+    source, target = (
+        span_folder(folder, name) / contracts.STATISTICS_FILE
+        for folder, name in ((statistics, LATEST), (output_dir, group))
+    )
+    if source.exists():
+        files.write_bytes(target, source.read_bytes())
+    else:
+        _LOGGER.warning("statistics: %s is gone: drift is not measured against it", source)
 
 
 def _require_features(shards: Sequence[tuple[str, str]]) -> None:

@@ -156,7 +156,8 @@ def test_run_root_that_cannot_be_written(tmp_path: Path, tiny_photos: Path) -> N
 def test_init_writes_one_file_and_never_replaces_it(tmp_path: Path, tiny_photos: Path) -> None:
     result = slimworks("init", "--data", str(tiny_photos), "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout)["classes"] == ["left", "middle", "right"]
+    told = json.loads(result.stdout)
+    assert (told["source"], told["format"]) == (str(tiny_photos), "folders")
     assert [path.name for path in tmp_path.iterdir()] == ["pipeline.yaml"]
     again = slimworks("init", "--data", str(tiny_photos), cwd=tmp_path)
     assert again.returncode == 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 
 from slimworks.components.ingest.engine.processes import end_with_parent, spare_modules
@@ -63,3 +64,7 @@ def _environment(options: argparse.Namespace) -> dict[str, str]:
         ),
         "RUNNER_CAPABILITIES": " ".join(info.runner_capabilities),
     }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

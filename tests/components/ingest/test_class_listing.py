@@ -121,6 +121,19 @@ def test_small_folder_counts_with_the_class_that_it_was_merged_into(
     assert run_ingest(source, tmp_path).num_images == 42
 
 
+def test_merge_is_remembered_where_only_the_label_map_was_kept(
+    source: Path, tmp_path: Path
+) -> None:
+    run_ingest(source, tmp_path)
+    run_ingest(source, tmp_path, merge_classes={"kittens": "cats"})
+    (tmp_path / "state" / "catalogue.sqlite").unlink()
+    shutil.rmtree(tmp_path / "state" / "shards")
+    for path in sorted((source / "kittens").iterdir())[2:]:
+        path.unlink()
+    check(source, tmp_path)
+    assert run_ingest(source, tmp_path).num_images == 42
+
+
 def test_merge_that_is_declared_now_counts_too(source: Path, tmp_path: Path) -> None:
     for path in sorted((source / "kittens").iterdir())[2:]:
         path.unlink()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shlex
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -32,6 +36,9 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 ENGINES = Path(os.environ.get("SLIMWORKS_ENGINES", Path(__file__).parents[3] / ".engines"))
 FLINK = ENGINES / "flink"
+PAGE = Path(__file__).parents[3] / "docs" / "engines.md"
+# The tests' task functions are no part of what is installed.
+PATH = f"PYTHONPATH={shlex.quote(str(Path(__file__).parent))}"
 START_SECONDS = 120.0
 OPENS = [
     f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in ("lang", "nio", "time", "util")
@@ -75,9 +82,7 @@ def no_process_stays() -> Iterator[None]:
 
 
 def _is_worker(process: psutil.Process) -> bool:
-    return any(
-        "ingest.engine.worker_boot import main" in part for part in process.info["cmdline"] or ()
-    )
+    return any("ingest.engine.worker_boot" in part for part in process.info["cmdline"] or ())
 
 
 @pytest.mark.parametrize("environment", ["LOOPBACK", "PROCESS"])
@@ -198,13 +203,21 @@ def _await_slots(rest: int, processes: list[subprocess.Popen[bytes]]) -> None:
     raise TimeoutError("Flink did not start")
 
 
-def test_standalone_cluster_writes_the_same_results(
+def test_standalone_cluster_writes_the_same_results_with_the_documented_boot_program(
     tmp_path: Path, flags: list[str], cluster: str
 ) -> None:
     here, there = make_tasks(tmp_path / "a", 20), make_tasks(tmp_path / "b", 20)
     run_tasks("Digest", digest_number, here)
+    (text,) = re.findall(r"^#!/bin/sh\nexec .*\n", PAGE.read_text(), re.MULTILINE)
+    assert "/opt/slimworks/.venv/bin/python" in text
+    program = tmp_path / "boot"
+    program.write_text(
+        text.replace("exec /opt/slimworks/.venv/bin/python", f"exec env {PATH} {sys.executable}")
+    )
+    program.chmod(0o755)
     run_tasks(
         "Digest", digest_number, there,
-        [*flags, f"--flink_master={cluster}", "--environment_type=PROCESS"],
+        [*flags, f"--flink_master={cluster}", "--environment_type=PROCESS",
+         f"--environment_config={json.dumps({'command': str(program)})}"],
     )  # fmt: skip
     assert results(here) == results(there)

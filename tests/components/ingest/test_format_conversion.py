@@ -230,6 +230,10 @@ REFUSED = {
         encode(Image.fromarray(np.full((8, 8), -1, np.int32)), "TIFF"),
         "unsupported_pixels",
     ),
+    "32 bits of small values": (
+        encode(Image.fromarray(np.full((8, 8), 200, np.int32)), "TIFF"),
+        "unsupported_pixels",
+    ),
     "lab": (encode(Image.new("LAB", (8, 8)), "TIFF"), "unsupported_pixels"),
     "planes apart": (
         sixteen_bit_tiff(WIDE[..., :3], more=((284, 2),)), "unsupported_pixels",
@@ -267,6 +271,15 @@ def test_cut_file_is_refused_by_both(image_format: str, keep: float) -> None:
     assert outcome.reason in ("truncated", "corrupt")
     with pytest.raises(UnreadableImageError):
         image_conversion.to_png(cut)
+
+
+@pytest.mark.parametrize("image_format", ["WEBP", "JPEG2000"])
+@pytest.mark.parametrize("lost", [1, 100])
+def test_a_lost_end_is_called_truncated(image_format: str, lost: int) -> None:
+    data = encode(Image.effect_noise((64, 64), 60).convert("RGB"), image_format)
+    outcome = check_image(data[:-lost], DataConfig())
+    assert isinstance(outcome, Rejection)
+    assert outcome.reason == "truncated"
 
 
 @pytest.mark.shared

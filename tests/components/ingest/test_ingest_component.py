@@ -11,15 +11,15 @@ from tfx.types import standard_artifacts
 from slimworks.components.artifacts import IngestReport
 from slimworks.components.artifacts import LabelMap as LabelMapArtifact
 from slimworks.components.contracts import LabelMap
-from slimworks.components.errors import ConfigError
+from slimworks.components.errors import ConfigError, DataError
 from slimworks.components.ingest.component import Ingest
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.driver import SOURCE_STATE, IngestDriver
 from slimworks.components.ingest.executor import IngestExecutor
 
 
-def exec_properties(source: Path, state: Path) -> dict[str, Any]:
-    spec = Ingest(str(source), DataConfig(), str(state)).spec
+def exec_properties(source: Path, state: Path, **settings: Any) -> dict[str, Any]:
+    spec = Ingest(str(source), DataConfig(**settings), str(state)).spec
     return dict(spec.exec_properties)
 
 
@@ -78,6 +78,19 @@ def test_driver_gives_a_new_key_where_data_go_back_to_what_they_were(
     execute(tmp_path / "2", drive(properties))
     (source / "cats" / "000.png").write_bytes(data)
     assert drive(properties)[SOURCE_STATE] != first[SOURCE_STATE]
+
+
+def test_driver_keeps_the_key_for_a_bound_that_the_last_result_keeps_to(
+    make_photos: MakePhotos, tmp_path: Path
+) -> None:
+    source, state = make_photos("cats", "dogs"), tmp_path / "state"
+    first = drive(exec_properties(source, state))
+    execute(tmp_path / "1", first)
+    assert drive(exec_properties(source, state, min_images_per_class=2)) == first
+    stricter = drive(exec_properties(source, state, min_images_per_class=30))
+    assert '"min_images_per_class":30' in stricter["config"]
+    with pytest.raises(DataError, match=r"fewer than data\.min_images_per_class = 30"):
+        execute(tmp_path / "2", stricter)
 
 
 def test_state_below_the_source_changes_nothing(make_photos: MakePhotos, tmp_path: Path) -> None:

@@ -159,6 +159,23 @@ def test_window_uses_the_newest_spans_and_a_wider_one_brings_the_others_back(
     assert before.items() <= after.items()
 
 
+def test_window_counts_a_span_whose_images_are_gone(
+    make_photos: MakePhotos, tmp_path: Path
+) -> None:
+    source, output = make_photos("cats", "dogs"), tmp_path / "out"
+    run_ingest(source, output)
+    for span in (2, 3):
+        for name in ("cats", "dogs"):
+            for number in range(10):
+                path = source / name / f"{span}-{number}.png"
+                path.write_bytes(photo_bytes(10_000 * span + 100 * ord(name[0]) + number))
+        run_ingest(source, output)
+    for path in source.glob("*/3-*.png"):
+        path.unlink()
+    run_ingest(source, output, window=2)
+    assert set(spans_by_name(output).values()) == {2}
+
+
 def test_number_of_shards_is_kept_when_it_is_given(make_photos: MakePhotos, tmp_path: Path) -> None:
     source, output = make_photos("cats", "dogs"), tmp_path / "out"
     run_ingest(source, output, num_shards=2)
@@ -279,8 +296,8 @@ def test_new_split_settings_make_the_splits_anew_and_say_so(
     run_ingest(source, output)
     summary = run_ingest(source, output, split_seed=5)
     assert summary.num_changed_split > 0
-    (warning,) = [text for text in summary.warnings if "changed their split" in text]
-    assert f"{summary.num_changed_split} images changed their split: the settings" in warning
+    (warning,) = [text for text in summary.warnings if "changed split" in text]
+    assert f"{summary.num_changed_split} images changed split: the settings" in warning
 
 
 def test_earlier_outputs_survive_later_ingests(make_photos: MakePhotos, tmp_path: Path) -> None:

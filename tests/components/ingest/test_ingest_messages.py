@@ -27,7 +27,7 @@ from slimworks.components.ingest.listing import require_outside
         (
             {"ants": 3, "bees": 4, "cats": 9, "dogs": 1},
             "The class 'dogs' has 1 usable image, fewer than data.min_images_per_class = 5 "
-            "(2 more classes are too small).",
+            "(so have 2 more).",
         ),
     ],
     ids=["one class", "three classes"],
@@ -90,7 +90,7 @@ def test_split_that_stays_empty(make_photos: MakePhotos, tmp_path: Path) -> None
 def test_class_without_an_image_to_train_on(make_photos: MakePhotos, tmp_path: Path) -> None:
     source = make_photos("train/cats", "train/dogs", "test/cats", "test/dogs", "test/emus", count=5)
     cause, fix = ingest_refused(source, tmp_path / "out")
-    assert cause == "None of the 5 images of the class 'emus' falls into the train split."
+    assert cause == "The class 'emus' has no image in the train split, of 5 images."
     assert fix == "Add about 5 more photos"
 
 

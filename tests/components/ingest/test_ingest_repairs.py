@@ -160,7 +160,7 @@ def test_moves_of_an_ingest_killed_before_its_summary_are_told_by_the_next(
     summary = run_ingest(source, output, split_seed=7)
     assert summary.num_changed_split > 0
     assert summary.num_moved_to_test > 0
-    told = [text for text in summary.warnings if "changed their split: the settings" in text]
+    told = [text for text in summary.warnings if "changed split: the settings" in text]
     assert f"{summary.num_moved_to_test} of them are in the test split now" in told[0]
     assert run_ingest(source, output, split_seed=7).num_changed_split == 0
 

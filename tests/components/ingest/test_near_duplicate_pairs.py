@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from PIL import Image
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from slimworks.components.ingest import near_duplicates
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.near_duplicates import near_duplicate_pairs
 from slimworks.components.ingest.perceptual import Appearance, describe
@@ -20,11 +21,13 @@ from slimworks.components.ingest.perceptual import Appearance, describe
 DISTANCE = DataConfig().near_duplicate_distance or 0
 
 
-def pairs_of(images: Sequence[Appearance], distance: int = DISTANCE) -> list[tuple[int, int]]:
+def pairs_of(
+    images: Sequence[Appearance], distance: int = DISTANCE, **known: np.ndarray
+) -> list[tuple[int, int]]:
     joined = b"".join(image.fingerprint for image in images)
     fingerprints = np.frombuffer(joined, np.uint8).reshape(-1, 32)
     pairs = near_duplicate_pairs(
-        fingerprints, lambda numbers: [images[n].signature for n in numbers], distance
+        fingerprints, lambda numbers: [images[n].signature for n in numbers], distance, **known
     )
     assert pairs.dtype == np.int32
     return [(int(i), int(j)) for i, j in pairs]
@@ -105,6 +108,77 @@ def test_memory_is_bounded_where_all_fingerprints_are_equal() -> None:
     tracemalloc.stop()
     assert components([tuple(pair) for pair in pairs.tolist()], size).max() == 0
     assert peak < 60 * 2**20
+
+
+def alike(size: int, num_copies: int, noise: float) -> list[Appearance]:
+    """Parts photographed in one place: a common ground, each with spots of its own; then copies.
+
+    A copy's fingerprint differs by 2 to 17 bits, as after a crop.
+    """
+    generator = np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32]
+    ground = 128 + 60 * np.sin(x / 5) * np.cos(y / 7)
+    common = generator.integers(0, 2, 256)
+    bits = common ^ (generator.random((size, 256)) < noise)
+    pictures = []
+    for _ in range(size):
+        centre_x, centre_y, level = generator.uniform((3, 3, -50), (29, 29, 50), (8, 3)).T
+        distance = (x[..., None] - centre_x) ** 2 + (y[..., None] - centre_y) ** 2
+        pictures.append(ground + (level * np.exp(-distance / 9)).sum(axis=2))
+    for number in range(num_copies):
+        pictures.append(pictures[number] + generator.integers(-2, 3, (32, 32)))
+        copy = bits[number].copy()
+        copy[generator.choice(256, generator.integers(2, 18), replace=False)] ^= 1
+        bits = np.concatenate([bits, copy[None]])
+    thumbnails = np.clip(pictures, 0, 255).astype(np.uint8)
+    return [
+        Appearance(0.5, 1.0, np.packbits(row).tobytes(), thumbnail.tobytes())
+        for row, thumbnail in zip(bits, thumbnails, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("noise", [0.03, 0.06])
+def test_copies_are_found_among_alike_images(noise: float) -> None:
+    """Typical distances of different images are 15 and 29 bits: most of them are compared."""
+    images = alike(600, 60, noise)
+    component = components(pairs_of(images), len(images))
+    assert sum(component[n] == component[600 + n] for n in range(60)) >= 59
+
+
+def test_an_image_is_compared_a_bounded_number_of_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a bound these 2,000 are compared 174 times each."""
+    generator = np.random.default_rng(0)
+    bits = generator.integers(0, 2, 256) ^ (generator.random((2000, 256)) < 0.03)
+    compared = 0
+    are_copies = near_duplicates._are_copies
+
+    def counted(pairs: np.ndarray, signatures_of: Callable[..., list[bytes]]) -> np.ndarray:
+        nonlocal compared
+        compared += len(pairs)
+        return are_copies(pairs, signatures_of)
+
+    monkeypatch.setattr(near_duplicates, "_are_copies", counted)
+    fingerprints = np.packbits(bits, axis=1)
+    different = [number.to_bytes(2, "big") for number in range(2000)]
+    pairs = near_duplicate_pairs(fingerprints, lambda ids: [different[n] for n in ids], 32)
+    assert not len(pairs)
+    assert compared <= 70 * 2000
+
+
+def test_old_images_are_not_compared_again() -> None:
+    image = scene(3)
+    images = described(image, image, COPIES["quality 50"](image), scene(4), scene(4))
+    old = [True, True, False, True, True]
+    found = pairs_of(images, is_new=~np.array(old), old_pairs=np.array([[0, 1]]))
+    assert (0, 1) in found
+    assert components(found, 5).tolist() == [0, 0, 0, 1, 2]
+
+
+def test_every_old_copy_is_reached_from_a_new_one() -> None:
+    """Old images may be in components of their own: a new one must not stop at the first."""
+    images = described(scene(4), scene(4), scene(4))
+    found = pairs_of(images, is_new=np.array([False, False, True]))
+    assert found == [(0, 2), (1, 2)]
 
 
 def test_copies_are_found_among_many() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,7 @@ def ingested(source: Path, output: Path, **settings: Any) -> tuple[SourceState, 
     """Asks and ingests, as the pipeline does."""
     found = described(source, output, **settings)
     config, state = DataConfig(**settings), str(output / "state")
-    return found, ingest(
-        str(source), outputs_in(output), config, state, source_state=found.text
-    )
+    return found, ingest(str(source), outputs_in(output), config, state, source_state=found.text)
 
 
 def is_the_same(source: Path, output: Path, before: SourceState, **settings: Any) -> bool:
@@ -47,7 +44,7 @@ def source(make_photos: MakePhotos) -> Path:
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the items that are read."""
     names: list[str] = []
     read_item = storage.read_item
@@ -57,7 +54,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return read_item(item, max_bytes)
 
     monkeypatch.setattr(storage, "read_item", noted)
-    yield names
+    return names
 
 
 def test_few_touched_files_are_read_and_found_to_be_what_they_were(
@@ -97,7 +94,7 @@ def test_touched_files_are_not_read_where_another_is_new(
 
 
 @pytest.fixture
-def out_of_reach(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+def out_of_reach(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Paths of files that the system does not let us read."""
     paths: set[str] = set()
     read_local = storage._read_local
@@ -108,7 +105,7 @@ def out_of_reach(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
         return read_local(path, length)
 
     monkeypatch.setattr(storage, "_read_local", refuse)
-    yield paths
+    return paths
 
 
 def test_file_that_can_be_read_again_is_a_change(

@@ -11,7 +11,11 @@ import pytest
 from near_copies import encoded, scene
 from PIL import Image
 
-from slimworks.components.ingest.thumbnails import write_thumbnails
+from slimworks.components.ingest.thumbnails import (
+    keep_thumbnails,
+    reuse_thumbnails,
+    write_thumbnails,
+)
 
 
 def written(folder: Path, data: bytes, size: int = 96) -> Image.Image:
@@ -74,3 +78,31 @@ def test_thumbnails_are_small(tmp_path: Path) -> None:
     noise = Image.effect_noise((2000, 1500), 90).convert("RGB")
     written(tmp_path, encoded(noise, quality=95))
     assert (tmp_path / "ab.jpg").stat().st_size < 16_000
+
+
+def test_known_thumbnails_are_not_made_again(tmp_path: Path) -> None:
+    first, second, kept = (tmp_path / name for name in ("first", "second", "kept"))
+    assert reuse_thumbnails(["a", "b"], kept, first) == ["a", "b"]
+    write_thumbnails([(name, encoded(scene(number))) for number, name in enumerate("ab")], first)
+    keep_thumbnails(first, kept)
+    assert reuse_thumbnails(["b", "c"], kept, second) == ["c"]
+    assert [path.name for path in second.iterdir()] == ["b.jpg"]
+    assert (second / "b.jpg").read_bytes() == (first / "b.jpg").read_bytes()
+
+
+def test_only_the_last_thumbnails_are_kept(tmp_path: Path) -> None:
+    first, second, kept = (tmp_path / name for name in ("first", "second", "kept"))
+    write_thumbnails([(name, encoded(scene(0))) for name in "ab"], first)
+    write_thumbnails([(name, encoded(scene(1))) for name in "bc"], second)
+    keep_thumbnails(first, kept)
+    keep_thumbnails(second, kept)
+    assert sorted(path.name for path in kept.iterdir()) == ["b.jpg", "c.jpg"]
+
+
+def test_a_report_without_thumbnails_keeps_none(tmp_path: Path) -> None:
+    first, second, kept = (tmp_path / name for name in ("first", "second", "kept"))
+    write_thumbnails([("a", encoded(scene(0)))], first)
+    keep_thumbnails(first, kept)
+    assert reuse_thumbnails([], kept, second) == []
+    keep_thumbnails(second, kept)
+    assert list(kept.iterdir()) == []

@@ -11,7 +11,7 @@ from slimworks.components import contracts, files
 from slimworks.components.errors import DataError
 from slimworks.components.statistics.config import DriftConfig
 from slimworks.components.statistics.drift import MIN_IMAGES, Comparison
-from slimworks.components.statistics.spans import Spans
+from slimworks.components.statistics.spans import PREVIOUS, TRAINED, Spans
 from slimworks.components.statistics.statistics import compute_statistics
 from slimworks.components.statistics.triggers import (
     Drift,
@@ -147,6 +147,33 @@ def test_drift_is_written_before_the_run_stops(tmp_path: Path) -> None:
     assert written["is_enough_data"]
     assert written["retrain"]
     assert written["since_trained"]["trained_span"] == 1
+
+
+def test_drift_stops_a_run_whose_window_has_the_newest_span_only(tmp_path: Path) -> None:
+    first = write_examples(tmp_path / "1", records(1, 60))
+    compute_statistics(first, str(tmp_path / "statistics1"), spans=Spans(1))
+    second = write_examples(tmp_path / "2", records(2, 40, brightness=0.1))
+    statistics = str(tmp_path / "statistics2")
+    earlier = {group: str(tmp_path / "statistics1") for group in (PREVIOUS, TRAINED)}
+    compute_statistics(second, statistics, spans=Spans(2, 1, 1), earlier=earlier)
+    with pytest.raises(DataError, match="Span 2 drifted: image/brightness"):
+        write_drift(statistics, tmp_path, DriftConfig(stop_above_drift=0.5))
+    drift = write_drift(statistics, tmp_path, DriftConfig(retrain_min_drift=0.5))
+    assert drift.retrain
+    assert drift.untrained is not None
+    assert (drift.latest.num_previous_images, drift.untrained.num_previous_images) == (60, 60)
+
+
+def test_statistics_of_an_earlier_run_that_are_gone_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    examples = write_examples(tmp_path / "examples", records(2, 40))
+    gone = {PREVIOUS: str(tmp_path / "gone")}
+    with caplog.at_level("WARNING"):
+        compute_statistics(examples, str(tmp_path), spans=Spans(2, 1), earlier=gone)
+    assert "gone/Span-latest/FeatureStats.pb is gone: drift is not measured" in caplog.text
+    drift = write_drift(tmp_path, tmp_path, DriftConfig(stop_above_drift=0.1))
+    assert drift.reasons == ["Span 2: 40 new images, too few to speak of drift: 0 of at least 30."]
 
 
 def test_first_span_is_written_without_a_comparison(tmp_path: Path) -> None:

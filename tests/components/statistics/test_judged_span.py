@@ -8,9 +8,9 @@ import pytest
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as proto
 
-from slimworks.components.statistics.driver import find_spans
+from slimworks.components.statistics.driver import find_earlier, find_spans
 from slimworks.components.statistics.lineage import judged_span
-from slimworks.components.statistics.spans import Spans
+from slimworks.components.statistics.spans import PREVIOUS, TRAINED, Spans
 
 
 class History:
@@ -24,12 +24,18 @@ class History:
         self.pipeline = self._context("pipeline", "flowers")
 
     def run(
-        self, span: int, blessed: int | None = None, pushed: bool = False, live: bool = True
+        self,
+        span: int,
+        blessed: int | None = None,
+        pushed: bool = False,
+        live: bool = True,
+        state_id: str | None = None,
     ) -> None:
         """One run: statistics, and as far as it got a blessing and a pushed model."""
         self.num_runs += 1
         run = self._context("pipeline_run", f"run-{self.num_runs}")
-        self._made(run, "ExampleStatistics", newest_span=span)
+        known = {} if state_id is None else {"state_id": state_id}
+        self._made(run, "ExampleStatistics", newest_span=span, **known)
         if blessed is None:
             return
         blessing = self._made(run, "ModelBlessing", live=live, blessed=blessed)
@@ -42,13 +48,21 @@ class History:
         return int(context)
 
     def _made(
-        self, run: int, type_name: str, reads: int | None = None, live: bool = True, **values: int
+        self,
+        run: int,
+        type_name: str,
+        reads: int | None = None,
+        live: bool = True,
+        **values: int | str,
     ) -> int:
         type_id = self.store.put_artifact_type(proto.ArtifactType(name=type_name))
         state = proto.Artifact.LIVE if live else proto.Artifact.PENDING
-        artifact = proto.Artifact(type_id=type_id, state=state, uri=f"/{type_name}")
+        artifact = proto.Artifact(type_id=type_id, state=state, uri=f"/{self.num_runs}/{type_name}")
         for name, value in values.items():
-            artifact.custom_properties[name].int_value = value
+            if isinstance(value, str):
+                artifact.custom_properties[name].string_value = value
+            else:
+                artifact.custom_properties[name].int_value = value
         execution_type = self.store.put_execution_type(proto.ExecutionType(name=f"x{type_name}"))
         pairs: list[Any] = [(artifact, proto.Event(type=proto.Event.OUTPUT))]
         if reads is not None:
@@ -112,3 +126,47 @@ def test_model_of_the_present_data_counts_only_with_triggers(history: History) -
 
 def test_first_span_has_none_before_it(history: History) -> None:
     assert find_spans({"span": 1}, True, history.store, "flowers") == Spans(1, None, None)
+
+
+def test_models_of_another_state_say_nothing_about_spans_of_this_one(history: History) -> None:
+    history.run(1, blessed=1, pushed=True, state_id="lost")
+    history.run(2, blessed=1, pushed=True, state_id="lost")
+    history.run(1, blessed=1, pushed=True, state_id="new")
+    summary = {"span": 2, "state_id": "new"}
+    assert find_spans(summary, True, history.store, "flowers") == Spans(2, 1, 1)
+    assert judged_span(history.store, "flowers", 9, "another") is None
+
+
+def test_models_from_before_states_had_ids_count_only_where_the_data_has_none(
+    history: History,
+) -> None:
+    history.run(1, blessed=1, pushed=True)
+    assert find_spans({"span": 1}, True, history.store, "flowers") == Spans(1, None, 1)
+    summary = {"span": 1, "state_id": "new"}
+    assert find_spans(summary, True, history.store, "flowers") == Spans(1, None, None)
+
+
+def test_spans_outside_of_the_window_are_found_where_they_were_new(history: History) -> None:
+    history.run(1, blessed=1, pushed=True, state_id="lost")
+    for span in (1, 2, 2, 3):
+        history.run(span, state_id="new")
+    summary = {"span": 3, "state_id": "new", "window": 1}
+    found = find_earlier(summary, Spans(3, 2, 1), history.store, "flowers")
+    assert found == {PREVIOUS: "/3/ExampleStatistics", TRAINED: "/2/ExampleStatistics"}
+
+
+@pytest.mark.parametrize(
+    ("window", "groups"), [(None, set()), (3, set()), (2, {TRAINED}), (1, {PREVIOUS, TRAINED})]
+)
+def test_only_spans_outside_of_the_window_are_taken_from_earlier_runs(
+    history: History, window: int | None, groups: set[str]
+) -> None:
+    history.run(1)
+    history.run(2)
+    summary = {"span": 3, "window": window}
+    assert set(find_earlier(summary, Spans(3, 2, 1), history.store, "flowers")) == groups
+
+
+def test_span_that_no_run_had_is_compared_with_nothing(history: History) -> None:
+    summary = {"span": 3, "window": 1}
+    assert find_earlier(summary, Spans(3, 2, None), history.store, "flowers") == {}

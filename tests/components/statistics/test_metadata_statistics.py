@@ -182,7 +182,10 @@ def test_executors_pass_the_splits_on(tmp_path: Path) -> None:
     LABEL_MAP.write(tmp_path / "label_map")
     artifacts["examples"].splits = list(contracts.SPLITS)
     one = {name: [artifact] for name, artifact in artifacts.items()}
-    spans = {"span": 1, "previous_span": 0, "trained_span": 0}
+    spans = {
+        "span": 1, "previous_span": 0, "trained_span": 0,
+        "previous_statistics": "", "trained_statistics": "", "state_id": "a1",
+    }  # fmt: skip
     executor.StatisticsExecutor().Do(one, one, spans)
     executor.SchemaInferenceExecutor().Do(one, one, {})
     executor.ValidationExecutor().Do(one, one, {"config": "{}"})
