@@ -19,7 +19,7 @@ from slimworks.components.ingest.catalogue import (
     open_catalogue,
 )
 from slimworks.components.ingest.config import DataConfig
-from slimworks.components.ingest.images import Rejection
+from slimworks.components.ingest.images import Rejection, check_image
 from slimworks.components.ingest.listing import Exclusion
 from slimworks.components.ingest.selection import CONFLICTS
 from slimworks.components.ingest.sources.detect import open_source
@@ -75,11 +75,7 @@ def describe_source(
         label_map = spans.previous_label_map(catalogue)
         digest = take_units(catalogue, units_in_use(opened, config, label_map))
         is_known = catalogue.get("settings") == settings_of(opened, config)
-        if (
-            is_known
-            and _keeps_to_bounds(catalogue, config)
-            and not has_changed(catalogue, config.max_file_bytes)
-        ):
+        if is_known and _keeps_to_bounds(catalogue, config) and not has_changed(catalogue, config):
             return SourceState(
                 str(catalogue.get("source_state")), catalogue.get("evidence")["bounds"]
             )
@@ -172,12 +168,16 @@ SELECT EXISTS (SELECT 1 FROM committed_units WHERE name NOT IN (SELECT name FROM
 _TOUCHED = "FROM units u JOIN committed_units c USING (name) WHERE u.version != c.version"
 
 
-def has_changed(catalogue: Catalogue, max_bytes: int) -> bool:
+def has_changed(catalogue: Catalogue, config: DataConfig) -> bool:
     """Whether `units` differ from those of the last finished ingest in more than their times.
 
-    A few files of the same size with another time are read and hashed; where they hold what they
-    held, their new times are noted. Files that could not be read are tried again: one that can be
-    read now is a change.
+    A few files of the same size with another time are read; where they come to what they came to,
+    their new times are noted. Files that could not be read are tried again: one that can be read
+    now is a change.
+
+    Args:
+        catalogue: After `take_units`.
+        config: Limits of the image check.
     """
     if catalogue.count(_OTHER_FILES):
         return True
@@ -186,9 +186,9 @@ def has_changed(catalogue: Catalogue, max_bytes: int) -> bool:
     touched = catalogue.connection.execute(f"SELECT u.version, name {_TOUCHED}").fetchall()
     containers = catalogue.get("containers", {})
     for _, name in touched:
-        if not _holds_what_it_held(catalogue, name, containers, max_bytes):
+        if not _is_what_it_was(catalogue, name, containers, config):
             return True
-    if _can_be_read_again(catalogue, max_bytes):
+    if _can_be_read_again(catalogue, config.max_file_bytes):
         return True
     with catalogue.transaction():
         for table in ("committed_units", "committed_files", "outcomes"):
@@ -198,23 +198,27 @@ def has_changed(catalogue: Catalogue, max_bytes: int) -> bool:
     return False
 
 
-def _holds_what_it_held(
-    catalogue: Catalogue, name: bytes, containers: Mapping[str, str], max_bytes: int
+def _is_what_it_was(
+    catalogue: Catalogue, name: bytes, containers: Mapping[str, str], config: DataConfig
 ) -> bool:
     container = os.fsdecode(name)
     if container in containers:
         return files.sha256_of_file(container) == containers[container]
     known = catalogue.connection.execute(
-        "SELECT l.*, c.image_id FROM listed l JOIN committed_files c USING (name) WHERE name = ?",
+        "SELECT l.*, c.image_id, o.reason, o.detail FROM listed l JOIN committed_files c "
+        "USING (name) JOIN outcomes o ON o.name = c.name AND o.version = c.version "
+        "WHERE c.name = ?",
         (name,),
     ).fetchone()
-    if known is None or known[-1] is None:
+    if known is None or item_of(known).kind != WHOLE_FILE:
         return False
-    item = item_of(known)
-    if item.kind != WHOLE_FILE:
-        return False
-    data = storage.read_item(item, max_bytes)
-    return not isinstance(data, Rejection) and hashlib.sha256(data).hexdigest() == known[-1]
+    *_, image_id, reason, detail = known
+    found: object = storage.read_item(item_of(known), config.max_file_bytes)
+    if isinstance(found, bytes) and image_id is None:
+        found = check_image(found, config)
+    if isinstance(found, bytes):
+        return hashlib.sha256(found).hexdigest() == image_id
+    return found == Rejection(reason, detail)
 
 
 def _can_be_read_again(catalogue: Catalogue, max_bytes: int) -> bool:

@@ -12,12 +12,11 @@ import hashlib
 
 from PIL import Image, ImageFile
 
-from slimworks.components.examples import image_conversion, image_formats, png_chunks
+from slimworks.components.examples import image_conversion, image_formats, jpeg_markers, png_chunks
 from slimworks.components.examples.image_conversion import UnreadableImageError
 from slimworks.components.ingest import perceptual
 from slimworks.components.ingest.config import DataConfig
 
-_JPEG_END = b"\xff\xd9"
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
 
 
@@ -90,14 +89,15 @@ def _check(data: bytes, image: ImageFile.ImageFile, image_id: str) -> CheckedIma
         if image.format == "PNG":
             png_chunks.verify(data, image)
         elif image.format == "JPEG":
-            _verify_jpeg(data, start)
+            jpeg_markers.verify(data, start)
         elif image.format == "GIF":
             _verify_gif(data, start)
     try:
         return _describe(data, image, image_id, stored_size, channels)
     except UnreadableImageError:
         raise
-    except (OSError, ValueError) as error:  # a mode that Pillow cannot convert or write
+    # Pillow asserts, too, that a palette is there.
+    except (OSError, ValueError, AssertionError) as error:  # a mode that Pillow cannot convert
         detail = f"{image.format} with pixels of mode {image.mode}: {error}"
         return Rejection("unsupported_pixels", detail)
 
@@ -118,12 +118,6 @@ def _start_of_pixels(image: ImageFile.ImageFile) -> int:
     if image.format == "JPEG":
         return int(image.fp.tell()) if image.fp else 0  # it has read the headers up to there
     return int(image.tile[0][2]) if image.format == "GIF" and image.tile else 0
-
-
-def _verify_jpeg(data: bytes, start: int) -> None:
-    """Raises EOFError without an end marker: what an interrupted download fills with zeros."""
-    if data.rfind(_JPEG_END, start) < 0:
-        raise EOFError("truncated, its end marker is missing")
 
 
 def _verify_gif(data: bytes, position: int) -> None:

@@ -39,7 +39,7 @@ _FAR = (range(_NEIGHBOURS + 1, _EQUAL_NEIGHBOURS + 1),)
 # Without a bound as many copies are found: 148 of 150 in 1,500 alike pictures, 553 or 555 of 600 in
 # 6,000.
 _MAX_REFUSED = 64
-_CHUNK = 8_192  # images whose neighbours are listed at once: 10 MB where all of them look alike
+_LISTED_PAIRS = 65_536  # at once: 6 MB where all of them look alike
 _BLOCK_PAIRS = 1_024  # verified at once: 12 MB of thumbnails and their slopes
 _MAX_REMAINDER = 0.1
 # Pixels of the thumbnail by which its border may move: 2 % cut from each side move it by 0.7, 4 %
@@ -134,13 +134,14 @@ class _Search:
         order = np.lexsort((words[:, 1], words[:, 0]))
         words = words[order]
         refused = [self._refused]
-        for start in range(0, len(order), _CHUNK):
-            for steps in steps_in_turn:
-                end = start + _CHUNK + steps[-1]
-                first, second, distance = self._close(order[start:end], words[start:end], steps)
-                for block in range(0, len(first), _BLOCK_PAIRS):
+        for steps in steps_in_turn:
+            length = _LISTED_PAIRS // len(steps)
+            for start in range(0, len(order), length):
+                end = start + length + steps[-1]
+                candidates = self._close(order[start:end], words[start:end], steps, length)
+                for block in range(0, len(candidates[0]), _BLOCK_PAIRS):
                     part = slice(block, block + _BLOCK_PAIRS)
-                    refused.append(self._verify(first[part], second[part], distance[part]))
+                    refused.append(self._verify(*(values[part] for values in candidates)))
         if len(refused) > 1:
             self._refused = np.concatenate(refused)
             self._refused.sort(kind="stable")
@@ -149,17 +150,22 @@ class _Search:
         return bool(is_loose.any() and (begins[:-beyond] == begins[beyond:]).any())
 
     def _close(
-        self, order: np.ndarray, words: np.ndarray, steps: range
+        self, order: np.ndarray, words: np.ndarray, steps: range, length: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Pairs within the distance that are not connected yet, as first, second, distance [M]."""
+        """Pairs that may be copies and are not connected yet, as first, second, distance [M].
+
+        The first of each pair is among the first `length` of `order`.
+        """
         component, is_new = self._component[order], self.is_new[order]
+        has_patience = self._num_refused[order] <= _MAX_REFUSED
         found = [np.empty((3, 0), np.int64)]
         for step in steps:
-            num_first = min(_CHUNK, len(order) - step)
+            num_first = min(length, len(order) - step)
             if num_first <= 0:
                 break
             here, there = slice(num_first), slice(step, step + num_first)
             is_asked = (component[here] != component[there]) & (is_new[here] | is_new[there])
+            is_asked &= has_patience[here] | has_patience[there]
             if step > _NEIGHBOURS:
                 is_asked &= words[here, 0] == words[there, 0]
             first = np.flatnonzero(is_asked)

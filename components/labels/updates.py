@@ -76,6 +76,8 @@ class Update:
             absorbed_by = self.meanings.index_of(old)
             if absorbed_by is not None and absorbed_by != self.meanings.index_of(new):
                 raise self._not_free(old, new, old)
+            if not is_known and {old, new} <= self._found:
+                raise self._not_free(old, new, new)
             # Where the new name is a class already, the folder was renamed long ago.
             if old in self._found or is_known or (self._is_first and new in self._found):
                 return
@@ -184,13 +186,13 @@ class Update:
     def _not_free(self, old: str, new: str, name: str) -> ConfigError:
         """The error of a rename that `name` (the old name or the new one) stands against."""
         index, final = self.meanings.own_index(name), self.meanings.index_of(name)
-        if index is not None and index == final and self.meanings.class_names[index] == name:
+        if final is None or (index == final and self.meanings.class_names[final] == name):
+            known = "" if final is None else f" (index {final})"
             return ConfigError(
-                f"{RENAME} renames {old!r} to {new!r}, which is a class of its own "
-                f"(index {index}).",
+                f"{RENAME} renames {old!r} to {new!r}, which is a class of its own{known}.",
                 f"To put both into one class, write {MERGE}: {{{as_line(old, new)}}} instead.",
             )
-        now = self.meanings.class_names[final or 0]
+        now = self.meanings.class_names[final]
         return ConfigError(
             f"{RENAME} renames {old!r} to {new!r}, but {name!r} stands for {now!r} since an "
             "earlier change.",

@@ -69,6 +69,19 @@ def test_few_touched_files_are_read_and_found_to_be_what_they_were(
     assert reads == ["cats/000.png"], "its new time is known"
 
 
+def test_touched_file_that_was_set_aside_is_no_change_while_the_reason_stands(
+    source: Path, tmp_path: Path
+) -> None:
+    path = source / "cats" / "000.png"
+    path.write_bytes(photo_bytes(9_000)[:-20])
+    before, summary = ingested(source, tmp_path)
+    assert summary.num_rejected == 1
+    os.utime(path, ns=(1, 1))
+    assert is_the_same(source, tmp_path, before)
+    path.write_bytes(b"x" * path.stat().st_size)
+    assert not is_the_same(source, tmp_path, before), "it is set aside for another reason"
+
+
 def test_many_touched_files_are_left_to_ingest(
     source: Path, tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

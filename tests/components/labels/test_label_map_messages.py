@@ -228,3 +228,14 @@ def test_damaged_label_map(tmp_path: Path, content: str) -> None:
     assert caught.value.fix == (
         "Restore it from the label_map of an earlier run: class indices depend on it."
     )
+
+
+def test_rename_of_one_class_to_another_in_the_first_data() -> None:
+    with pytest.raises(ConfigError) as caught:
+        LabelMap().updated(["cat", "kitten"], renames={"kitten": "cat"})
+    assert caught.value.cause == (
+        "data.rename_classes renames 'kitten' to 'cat', which is a class of its own."
+    )
+    assert caught.value.fix == (
+        'To put both into one class, write data.merge_classes: {"kitten": "cat"} instead.'
+    )
