@@ -18,6 +18,9 @@ _PROPERTY_NAMES = {
     "span": "the newest span",
     "previous_span": "the span before it",
     "trained_span": "the span of the last judged model",
+    "state_id": "the state folder of ingest",
+    "previous_statistics": "the statistics of the span before it",
+    "trained_statistics": "the statistics of the last judged model",
     "has_triggers": "whether training waits for new data",
 }
 

@@ -27,6 +27,7 @@ from slimworks.components.ingest.changes import (
 from slimworks.components.ingest.checking import absorb_leftovers, check_all, check_settings
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.listing import (
+    label_map_of,
     list_items,
     require_usable_listing,
 )
@@ -118,7 +119,9 @@ class _Ingest:
         with _work_folder(catalogue, checked) as work:
             previous = spans.previous_label_map(catalogue)
             sizes, digest = self._list(previous)
-            label_map = self._label_map(previous, sizes)
+            label_map = label_map_of(
+                self.source, sizes, config, previous, catalogue.get("span", 0) + 1
+            )
             require_usable_listing(self.source, sizes, config, label_map)
             self._check(work, checked)
             class_names = {name: label_map.class_name_of(name) for name in sizes}
@@ -174,16 +177,6 @@ class _Ingest:
         num_checked = check_all(catalogue, self.config, work, self.beam_pipeline_args)
         _LOGGER.info("ingest: %d new or changed images checked", num_checked)
         evidence.require_few_rejects(catalogue, self.config)
-
-    def _label_map(self, previous: LabelMap, sizes: Counter[str]) -> LabelMap:
-        config = self.config
-        return previous.updated(
-            sizes,
-            self.source.declared_classes,
-            config.rename_classes,
-            config.merge_classes,
-            self.catalogue.get("span", 0) + 1,
-        )
 
     def _write_shards(self, work: Path) -> list[NewShard]:
         """Second pass; again without the old shards that turn out to be damaged."""
