@@ -11,7 +11,7 @@ from typing import Any
 from slimworks import __version__
 from slimworks.components import files
 from slimworks.components.contracts import LabelMap
-from slimworks.components.ingest import spans, storage
+from slimworks.components.ingest import spans
 from slimworks.components.ingest.catalogue import (
     TRANSIENT_REASONS,
     Catalogue,
@@ -23,7 +23,14 @@ from slimworks.components.ingest.images import Rejection, check_image
 from slimworks.components.ingest.listing import Exclusion
 from slimworks.components.ingest.selection import CONFLICTS
 from slimworks.components.ingest.sources.detect import open_source
-from slimworks.components.ingest.sources.items import WHOLE_FILE, Source, SourceUnit, is_uri
+from slimworks.components.ingest.sources.items import (
+    WHOLE_FILE,
+    Source,
+    SourceUnit,
+    is_uri,
+    units_of,
+)
+from slimworks.components.ingest.storage import access
 
 # Settings of `data` that only stop a run: what keeps to them is the same under any of them.
 BOUNDS = ("max_rejected_fraction", "min_images_per_class", "on_conflict")
@@ -69,7 +76,7 @@ def describe_source(
     Raises:
         SlimWorksError: As `check_source`.
     """
-    storage.configure(beam_pipeline_args)
+    access.configure(beam_pipeline_args)
     opened = open_source(source, config, (state,))
     with open_catalogue(state) as catalogue:
         label_map = spans.previous_label_map(catalogue)
@@ -136,10 +143,20 @@ def _keeps_to_bounds(catalogue: Catalogue, config: DataConfig) -> bool:
     )
 
 
+def listed_units(catalogue: Catalogue, source: Source) -> Iterator[SourceUnit]:
+    """The source's units of the listing in the catalogue: the source is not walked again."""
+    yield from source.containers()
+    if source.images_are_files:
+        for name, size, version in catalogue.connection.execute(
+            "SELECT name, size, version FROM listed"
+        ):
+            yield SourceUnit(os.fsdecode(name), size, version)
+
+
 def units_in_use(source: Source, config: DataConfig, label_map: LabelMap) -> Iterator[SourceUnit]:
-    """The source's units without the images of excluded classes."""
+    """The source's units without the images of excluded classes, as `listed_units` gives them."""
     exclusion = Exclusion(config, label_map)
-    for unit in source.units():
+    for unit in units_of(source):
         if unit.class_name is None or not exclusion.covers(unit.class_name):
             yield unit
 
@@ -213,7 +230,7 @@ def _is_what_it_was(
     if known is None or item_of(known).kind != WHOLE_FILE:
         return False
     *_, image_id, reason, detail = known
-    found: object = storage.read_item(item_of(known), config.max_file_bytes)
+    found: object = access.read_item(item_of(known), config.max_file_bytes)
     if isinstance(found, bytes) and image_id is None:
         found = check_image(found, config)
     if isinstance(found, bytes):
@@ -227,9 +244,7 @@ def _can_be_read_again(catalogue: Catalogue, max_bytes: int) -> bool:
         "SELECT l.* FROM outcomes JOIN listed l USING (name) WHERE reason IN (?, ?) LIMIT ?",
         (*TRANSIENT_REASONS, MOST_FILES_READ),
     )
-    return any(
-        not isinstance(storage.read_item(item_of(row), max_bytes), Rejection) for row in rows
-    )
+    return any(not isinstance(access.read_item(item_of(row), max_bytes), Rejection) for row in rows)
 
 
 def _container_digests(catalogue: Catalogue) -> dict[str, str]:
@@ -258,6 +273,6 @@ def _digest_of_version(path: str, version: str) -> str | None:
     """Sha256 of a file; None where it is not, or not any more, the one that was ingested."""
     try:
         digest = files.sha256_of_file(path)
-        return digest if storage.describe_file(path).version == version else None
+        return digest if access.describe_file(path).version == version else None
     except OSError:  # gone since: the next ingest sees that
         return None

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from slimworks.components.ingest import storage, worklist
+from slimworks.components.ingest import worklist
 from slimworks.components.ingest.catalogue import Catalogue
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.images import CheckedImage, Rejection, check_image
 from slimworks.components.ingest.sources.items import SourceItem, as_row, is_uri
+from slimworks.components.ingest.storage import access
 
 # Small enough to balance two workers over a thousand photos, large enough that a task costs
 # nothing beside its 64 decodes of a millisecond.
@@ -80,7 +81,7 @@ def check_item(
         known), or with "reason" and "detail".
     """
     row = {"name": item.name, "size": item.size, "version": item.version}
-    data = storage.read_item(item, config.max_file_bytes)
+    data = access.read_item(item, config.max_file_bytes)
     if isinstance(data, Rejection):
         return row | dataclasses.asdict(data)
     image_id = hashlib.sha256(data).hexdigest()
@@ -110,7 +111,7 @@ def check_task(
     config: DataConfig, work: str, beam_pipeline_args: Sequence[str], task: str
 ) -> Counter[str]:
     """Checks the files of one task file and writes the outcome of each; returns counts."""
-    storage.configure(beam_pipeline_args)
+    access.configure(beam_pipeline_args)
     outcomes = [
         check_item(SourceItem(**row["item"]), row["known_id"], config, work)
         for row in worklist.read_rows(task)
@@ -168,11 +169,11 @@ def check_all(
     num_files = catalogue.count_to_check()
     if not num_files:
         return 0
-    from slimworks.components.ingest import engine
+    from slimworks.components.ingest.engine import passes
 
     rows = worklist.batches(_task_rows(catalogue), FILES_PER_TASK)
     tasks = worklist.write_tasks(work / CHECK_FOLDER, "files", rows)
     function = functools.partial(check_task, config, str(work), tuple(beam_pipeline_args))
-    engine.run_tasks("CheckImages", function, tasks, beam_pipeline_args, num_files)
+    passes.run_tasks("CheckImages", function, tasks, beam_pipeline_args, num_files)
     absorb_outcomes(catalogue, tasks)
     return num_files

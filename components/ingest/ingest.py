@@ -16,13 +16,13 @@ from typing import Any
 
 from slimworks.components import contracts, files
 from slimworks.components.contracts import LabelMap
-from slimworks.components.ingest import evidence, spans, storage, summary
+from slimworks.components.ingest import evidence, spans, summary
 from slimworks.components.ingest.catalogue import Catalogue, open_catalogue
 from slimworks.components.ingest.changes import (
+    listed_units,
     next_source_state,
     remembered,
     take_units,
-    units_in_use,
 )
 from slimworks.components.ingest.checking import absorb_leftovers, check_all, check_settings
 from slimworks.components.ingest.config import DataConfig
@@ -41,6 +41,7 @@ from slimworks.components.ingest.selection import select_images
 from slimworks.components.ingest.sharding import NewShard, choose_images, write_shards
 from slimworks.components.ingest.sources.detect import open_source
 from slimworks.components.ingest.sources.items import Source
+from slimworks.components.ingest.storage import access
 from slimworks.components.ingest.summary import IngestSummary
 
 _LOGGER = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ def ingest(
         DataError: The data cannot be used; the message says why and what to do.
     """
     start = time.monotonic()
-    storage.configure(beam_pipeline_args)
+    access.configure(beam_pipeline_args)
     opened = open_source(source, config, (*dataclasses.astuple(outputs), state))
     with open_catalogue(state) as catalogue:
         return _Ingest(opened, outputs, config, catalogue, beam_pipeline_args, source_state).run(
@@ -154,9 +155,9 @@ class _Ingest:
         return result
 
     def _list(self, previous: LabelMap) -> tuple[Counter[str], str]:
-        digest = take_units(self.catalogue, units_in_use(self.source, self.config, previous))
         sizes: Counter[str] = Counter()
         self.catalogue.replace_listing(list_items(self.source, self.config, sizes, previous))
+        digest = take_units(self.catalogue, listed_units(self.catalogue, self.source))
         self.warnings += self.source.notes.warnings
         self.warnings += evidence.other_source(self.catalogue, self.source.location)
         _LOGGER.info("ingest: %d images in %d classes", sizes.total(), len(sizes))

@@ -23,13 +23,14 @@ from slimworks.components import contracts, files
 from slimworks.components.examples import tfrecord
 from slimworks.components.examples.encoding import ImageRecord, encode_example
 from slimworks.components.examples.image_conversion import to_png
-from slimworks.components.ingest import storage, worklist
+from slimworks.components.ingest import worklist
 from slimworks.components.ingest.catalogue import SHARDS_FOLDER, Catalogue, item_of
 from slimworks.components.ingest.checking import is_kept, kept_path
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.planning import STORED_FACTS
 from slimworks.components.ingest.sources.items import SourceItem, as_row, display_name
+from slimworks.components.ingest.storage import access
 
 # Large enough to read in one sweep from an object store, small enough to spread over workers
 # (TensorFlow's own advice: 100 to 200 MB).
@@ -196,7 +197,7 @@ def _stored_bytes(row: worklist.Row, config: DataConfig, work: str) -> bytes | N
         kept = kept_path(work, row["image_id"])
         if kept.exists() and kept.stat().st_size == row["facts"]["stored_bytes"]:
             return kept.read_bytes()
-    data = storage.read_item(SourceItem(**row["item"]), config.max_file_bytes)
+    data = access.read_item(SourceItem(**row["item"]), config.max_file_bytes)
     if isinstance(data, Rejection) or hashlib.sha256(data).hexdigest() != row["image_id"]:
         return None
     return to_png(data, config.max_pixels) if row["facts"]["is_converted"] else data
@@ -261,7 +262,7 @@ def write_shard(
     The result file says where each image stands, which files changed since the first pass, and
     which old shards cannot be read.
     """
-    storage.configure(beam_pipeline_args)
+    access.configure(beam_pipeline_args)
     rows = worklist.read_rows(task)
     path = shard_path(state, next(rows)["file"])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -289,7 +290,7 @@ def write_shards(
         The new shards, and the names of old ones that are damaged: where there are any, the new
         ones lack their images.
     """
-    from slimworks.components.ingest import engine
+    from slimworks.components.ingest.engine import passes
 
     state = catalogue.folder
     shards = deal_out(catalogue, config)
@@ -302,7 +303,7 @@ def write_shards(
     args = tuple(beam_pipeline_args)
     function = functools.partial(write_shard, config, str(state), str(work), args)
     num_images = catalogue.count("SELECT COUNT(*) FROM to_write")
-    engine.run_tasks("WriteShards", function, tasks, beam_pipeline_args, num_images)
+    passes.run_tasks("WriteShards", function, tasks, beam_pipeline_args, num_images)
     damaged: set[str] = set()
     with catalogue.transaction():
         written = [

@@ -13,7 +13,7 @@ import numpy as np
 
 from slimworks.components import contracts, files
 from slimworks.components.errors import DataError
-from slimworks.components.ingest import spans, storage
+from slimworks.components.ingest import spans
 from slimworks.components.ingest.catalogue import Catalogue, item_of
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.duplicates import Row, identical_rows, near_rows
@@ -21,7 +21,12 @@ from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.outliers import find_outliers
 from slimworks.components.ingest.planning import Planned
 from slimworks.components.ingest.selection import SOUND_REASONS, shown
-from slimworks.components.ingest.thumbnails import write_thumbnails
+from slimworks.components.ingest.storage import access
+from slimworks.components.ingest.thumbnails import (
+    keep_thumbnails,
+    reuse_thumbnails,
+    write_thumbnails,
+)
 
 _LOGGER = logging.getLogger(__name__)
 # Setting of the catalogue: changes that were committed and that no summary told yet.
@@ -328,7 +333,10 @@ def write_details(
         folder / contracts.OUTLIERS_FILE, shown_images.watch(_outlier_rows(catalogue, columns))
     )
     thumbnails = folder / contracts.THUMBNAILS_FOLDER
-    write_thumbnails(_files_of(catalogue, list(shown_images.image_ids), config), thumbnails)
+    kept = catalogue.folder / "thumbnails"
+    missing = reuse_thumbnails(list(shown_images.image_ids), kept, thumbnails)
+    write_thumbnails(_files_of(catalogue, missing, config), thumbnails)
+    keep_thumbnails(thumbnails, kept)
     return {
         "num_outliers": num_outliers,
         "num_near_duplicates": shown_images.num_images["near"],
@@ -360,7 +368,7 @@ def _files_of(
             (image_id,),
         ).fetchone()
         try:
-            data = storage.read_item(item_of(row), config.max_file_bytes)
+            data = access.read_item(item_of(row), config.max_file_bytes)
         except DataError as error:  # the splits are committed: no picture is worth failing now
             _LOGGER.warning("ingest: no thumbnail of %s: %s", shown(row[0]), error.cause)
             continue

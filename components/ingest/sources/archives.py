@@ -44,6 +44,7 @@ class ArchiveSource:
     """One or more archives."""
 
     format = "archive"
+    images_are_files = False
 
     def __init__(self, location: str, archives: Sequence[str], config: DataConfig) -> None:
         """Opens nothing yet.
@@ -59,7 +60,7 @@ class ArchiveSource:
         self._archives = archives
         self._cache = cache_folder(config.download_dir)
 
-    def units(self) -> Iterator[SourceUnit]:
+    def containers(self) -> Iterator[SourceUnit]:
         """The archives."""
         return map(unit_of_file, self._archives)
 

@@ -82,6 +82,7 @@ class ClassicSource:
     """A classic set as a source. Its files are had when images are asked for, not before."""
 
     format = "classic"
+    images_are_files = False
 
     def __init__(self, classic_set: ClassicSet, config: DataConfig) -> None:
         self.location = classic_set.name
@@ -91,7 +92,7 @@ class ClassicSource:
         self._config = config
         self._folder = _download_folder(config.download_dir)
 
-    def units(self) -> Iterator[SourceUnit]:
+    def containers(self) -> Iterator[SourceUnit]:
         """Yields the published files: what they hold never changes."""
         for file in self._set.files:
             yield SourceUnit(file.name, file.size, file.sha256)

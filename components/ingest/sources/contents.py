@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from slimworks.components.examples import image_formats
-from slimworks.components.ingest import storage
 from slimworks.components.ingest.sources import names, walking
 from slimworks.components.ingest.sources.items import display_name, is_uri
 from slimworks.components.ingest.sources.opening import opened
 from slimworks.components.ingest.sources.tfrecord_frames import is_record_start
+from slimworks.components.ingest.storage import access
 
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 ARCHIVE_SUFFIXES = (
@@ -68,7 +68,7 @@ def _entries(folder: str) -> Iterator[tuple[str, bool]]:
             elif walking.is_file(entry):
                 yield entry.name, False
         return
-    for name, is_folder in storage.list_names(folder):
+    for name, is_folder in access.list_names(folder):
         if not names.is_left_out(name):
             yield name, is_folder
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from slimworks.components.errors import ConfigError, nearest
-from slimworks.components.ingest import storage
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.sources import classes, names
 from slimworks.components.ingest.sources.archives import ArchiveSource
@@ -28,6 +27,7 @@ from slimworks.components.ingest.sources.items import (
 )
 from slimworks.components.ingest.sources.manifest import ManifestSource, is_usable
 from slimworks.components.ingest.sources.tfrecords import TFRecordSource
+from slimworks.components.ingest.storage import access
 
 _ACCEPTED = (
     "Give a folder with one folder for each class, a manifest (.csv, .tsv, .jsonl, .parquet), "
@@ -124,11 +124,11 @@ def _open(source: str, config: DataConfig, own_folders: Sequence[str]) -> Source
     location = canonical_source(source, config)
     if config.format == "classic" or (config.format == "auto" and location in CLASSIC_SETS):
         return open_classic(location, config)
-    if storage.is_folder(location):
+    if access.is_folder(location):
         contents = look_into(location, own_folders)
         kind = config.format if config.format != "auto" else _folder_kind(contents, config)
         return _FOLDER_OPENERS[kind](contents, config, own_folders)
-    if not storage.exists(location):
+    if not access.exists(location):
         raise _missing(source, location)
     return _open_file(location, config)
 

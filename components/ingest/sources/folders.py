@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from slimworks.components.errors import ConfigError, DataError
-from slimworks.components.ingest import storage
 from slimworks.components.ingest.sources import classes, names, walking
 from slimworks.components.ingest.sources.items import (
     SourceItem,
@@ -23,8 +22,8 @@ from slimworks.components.ingest.sources.items import (
     SourceUnit,
     display_name,
     is_uri,
-    units_of,
 )
+from slimworks.components.ingest.storage import access
 
 
 def arrange_fix(location: str) -> str:
@@ -35,6 +34,8 @@ def arrange_fix(location: str) -> str:
 
 class FolderSource:
     """One folder for each class; with `is_split`, inside one folder for each split."""
+
+    images_are_files = True
 
     def __init__(
         self,
@@ -58,9 +59,9 @@ class FolderSource:
         self._own_folders = walking.real_paths(own_folders)
         self._is_split = is_split
 
-    def units(self) -> Iterator[SourceUnit]:
-        """Every image is a file of its own."""
-        return units_of(self.items())
+    def containers(self) -> Iterator[SourceUnit]:
+        """None."""
+        return iter(())
 
     def items(self) -> Iterator[SourceItem]:
         """Yields the images of one class after the other (remote: as the store lists them)."""
@@ -151,8 +152,8 @@ class FolderSource:
                 )
 
 
-def _visible(location: str) -> Iterator[storage.FoundFile]:
-    for file in storage.walk_files(location):
+def _visible(location: str) -> Iterator[access.FoundFile]:
+    for file in access.walk_files(location):
         if not any(names.is_left_out(part) for part in file.name.split("/")):
             yield file
 
@@ -169,7 +170,7 @@ def _class_name(folder: str) -> str:
 
 def _holds_folders(folder: str) -> bool:
     if is_uri(folder):
-        return any(is_folder for _, is_folder in storage.list_names(folder))
+        return any(is_folder for _, is_folder in access.list_names(folder))
     return os.path.isdir(folder) and any(map(walking.is_folder, walking.scan(folder)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 REMOTE_SCHEMES = ("gs", "s3", "hdfs")
@@ -110,15 +110,17 @@ class Source(Protocol):
             empty label map takes over; empty where it states none. Sources without a labels file
             know it when `items` is exhausted.
         notes: What `items` noticed.
+        images_are_files: Whether each image is a file of its own, which is to be watched too.
     """
 
     location: str
     format: str
     declared_classes: tuple[str, ...]
     notes: SourceNotes
+    images_are_files: bool
 
-    def units(self) -> Iterator[SourceUnit]:
-        """Yields the files to watch, in any order, without opening an archive or a TFRecord."""
+    def containers(self) -> Iterator[SourceUnit]:
+        """Yields the files to watch that hold many images or say what they are; opens none."""
 
     def items(self) -> Iterator[SourceItem]:
         """Yields every image that has a class, in any order, names unique.
@@ -140,6 +142,9 @@ def is_uri(location: str) -> bool:
     return "://" in location
 
 
-def units_of(items: Iterable[SourceItem]) -> Iterator[SourceUnit]:
-    """Units of a source whose every image is a file of its own."""
-    return (SourceUnit(item.name, item.size, item.version, item.class_name) for item in items)
+def units_of(source: Source) -> Iterator[SourceUnit]:
+    """Yields every file to watch, in any order, without opening an archive or a TFRecord."""
+    yield from source.containers()
+    if source.images_are_files:
+        for item in source.items():
+            yield SourceUnit(item.name, item.size, item.version, item.class_name)

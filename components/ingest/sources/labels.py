@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from slimworks.components.errors import ConfigError, DataError
-from slimworks.components.ingest import storage
 from slimworks.components.ingest.sources import names
 from slimworks.components.ingest.sources.items import display_name
 from slimworks.components.ingest.sources.opening import unreadable
+from slimworks.components.ingest.storage import access
 
 _INDEXED = re.compile(r"\s*(\d{1,9})\s*:(.*)")
 _MAX_BYTES = 64 << 20  # a million classes with long names
@@ -57,7 +57,7 @@ def _double(pairs: list[tuple[int, str]]) -> str:
 
 def _text(path: str) -> str:
     try:
-        with storage.open_binary(path) as stream:
+        with access.open_binary(path) as stream:
             data = stream.read(_MAX_BYTES)
     except FileNotFoundError:
         raise ConfigError(

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from slimworks.components.errors import ConfigError, SlimWorksError
-from slimworks.components.ingest import storage
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.sources import classes
 from slimworks.components.ingest.sources.columns import choose_columns
@@ -39,6 +38,7 @@ from slimworks.components.ingest.sources.manifest_rows import (
 from slimworks.components.ingest.sources.opening import unit_of_file
 from slimworks.components.ingest.sources.seen import SeenNames, seen_names
 from slimworks.components.ingest.sources.tables import open_table
+from slimworks.components.ingest.storage import access
 
 # A store answers about one file in some ten milliseconds: one after the other, 100,000 take half
 # an hour. Blocks keep memory flat.
@@ -59,6 +59,7 @@ class ManifestSource:
     """A CSV, TSV, JSONL or Parquet table of images."""
 
     format = "manifest"
+    images_are_files = True
 
     def __init__(self, location: str, config: DataConfig) -> None:
         """Reads the names of the columns and the labels file.
@@ -78,13 +79,11 @@ class ManifestSource:
             raise _pictures_inside(location, columns.path)
         self._rules = Rules(columns, _root(location, config), labels)
 
-    def units(self) -> Iterator[SourceUnit]:
-        """The manifest, its labels file, and every image, which is a file of its own."""
+    def containers(self) -> Iterator[SourceUnit]:
+        """The manifest and its labels file."""
         yield unit_of_file(self.location)
         if self._config.labels_file:
             yield unit_of_file(self._config.labels_file)
-        for item in self.items():
-            yield SourceUnit(item.name, item.size, item.version, item.class_name)
 
     def items(self) -> Iterator[SourceItem]:
         """Yields the images in the order of the rows."""
@@ -183,10 +182,10 @@ def _item(entry: Entry) -> SourceItem:
     )
 
 
-def _find(location: str) -> storage.FoundFile:
+def _find(location: str) -> access.FoundFile:
     try:
-        return storage.describe_file(location)
+        return access.describe_file(location)
     except FileNotFoundError:
         if "\\" not in location or is_uri(location):
             raise
-        return storage.describe_file(location.replace("\\", "/"))  # written on Windows
+        return access.describe_file(location.replace("\\", "/"))  # written on Windows

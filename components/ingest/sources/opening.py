@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from slimworks.components.errors import DataError
-from slimworks.components.ingest import storage
 from slimworks.components.ingest.sources.items import SourceUnit, display_name
+from slimworks.components.ingest.storage import access
 
 
 def unreadable(path: str, error: OSError) -> DataError:
@@ -30,7 +30,7 @@ def opened(path: str) -> Iterator[BinaryIO]:
         DataError: It cannot be read.
     """
     try:
-        with storage.open_binary(path) as stream:
+        with access.open_binary(path) as stream:
             yield stream
     except OSError as error:
         raise unreadable(path, error) from error
@@ -43,7 +43,7 @@ def unit_of_file(path: str) -> SourceUnit:
         DataError: It cannot be looked at.
     """
     try:
-        found = storage.describe_file(path)
+        found = access.describe_file(path)
     except OSError as error:
         raise unreadable(path, error) from error
     return SourceUnit(path, found.size, found.version)

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from slimworks.components.errors import DataError
-from slimworks.components.ingest import storage
 from slimworks.components.ingest.sources.items import display_name
 from slimworks.components.ingest.sources.opening import opened
+from slimworks.components.ingest.storage import access
 
 _DELIMITERS = ",;\t|"  # in CSV; the one that the first line has most of
 _MAX_LINE_CHARACTERS = 1 << 20
@@ -90,7 +90,7 @@ def _opened_text(path: str) -> Iterator[io.TextIOWrapper]:
 
 
 def _undecodable_line(path: str) -> int:
-    with storage.open_binary(path) as stream:
+    with access.open_binary(path) as stream:
         for number, line in enumerate(iter(lambda: stream.readline(_MAX_LINE_CHARACTERS), b""), 1):
             try:
                 line.decode("utf-8")

@@ -40,6 +40,7 @@ class TFRecordSource:
     """TFRecord files with one image in each record."""
 
     format = "tfrecord"
+    images_are_files = False
 
     def __init__(self, location: str, shards: Sequence[str], config: DataConfig) -> None:
         """Reads the labels file.
@@ -61,7 +62,7 @@ class TFRecordSource:
         self._labels = read_labels(self._labels_file) if self._labels_file else None
         self.declared_classes: tuple[str, ...] = tuple((self._labels or {}).values())
 
-    def units(self) -> Iterator[SourceUnit]:
+    def containers(self) -> Iterator[SourceUnit]:
         """The TFRecord files and the labels file."""
         yield from map(unit_of_file, self._shards)
         if self._labels_file:

@@ -20,7 +20,8 @@ from photo_folders import outputs_in, photo_bytes, run_ingest
 from PIL import Image
 
 from slimworks.components import contracts
-from slimworks.components.ingest import checking, engine, sharding
+from slimworks.components.ingest import checking, sharding
+from slimworks.components.ingest.engine import passes
 from slimworks.components.ingest.ingest import IngestSummary
 
 NUM_IMAGES = 167
@@ -89,7 +90,7 @@ def make_reference(folder: Path) -> Reference:
     """Returns a source and what a plain loop makes of it, without any engine."""
     source = write_every_kind(folder / "photos")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "SMALL_JOB_TASKS", 1_000)
+        patch.setattr(passes, "SMALL_JOB_TASKS", 1_000)
         summary = ingest_every_kind(source, folder / "reference")
     assert summary.num_images == NUM_IMAGES
     assert (summary.num_rejected, summary.num_conflicts, summary.num_duplicates) == (4, 1, 1)

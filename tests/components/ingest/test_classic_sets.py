@@ -14,11 +14,12 @@ from PIL import Image
 from web_server import Site, serving
 
 from slimworks.components.errors import ConfigError, DataError
-from slimworks.components.ingest import storage
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.downloads import PublishedFile
 from slimworks.components.ingest.sources import classic
 from slimworks.components.ingest.sources.classic import CIFAR10_CLASSES, ClassicSource
+from slimworks.components.ingest.sources.items import units_of
+from slimworks.components.ingest.storage import access
 
 RANDOM = np.random.default_rng(0)
 TRAIN = RANDOM.integers(0, 256, (4, 28, 28), np.uint8)
@@ -90,7 +91,7 @@ def open_stand_in(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 def _pixels(source: ClassicSource) -> dict[str, np.ndarray]:
     found = {}
     for item in source.items():
-        data = storage.read_item(item, 10_000)
+        data = access.read_item(item, 10_000)
         assert isinstance(data, bytes)
         with Image.open(io.BytesIO(data)) as image:
             found[item.name] = np.asarray(image)
@@ -148,7 +149,7 @@ def test_opening_a_set_and_watching_it_touches_no_network(
     open_stand_in: Opener, site: Site
 ) -> None:
     source = open_stand_in("mnist", MNIST_FILES)
-    assert [unit.name for unit in source.units()] == list(MNIST_FILES)
+    assert [unit.name for unit in units_of(source)] == list(MNIST_FILES)
     assert site.requests == []
 
 

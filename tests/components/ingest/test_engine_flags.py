@@ -11,8 +11,8 @@ from engine_tasks import digest_number, make_tasks
 
 from slimworks.components.beam_options import parse_flags, with_default_runner
 from slimworks.components.errors import ConfigError
-from slimworks.components.ingest.engine import run_tasks
 from slimworks.components.ingest.engine.job_server import job_arguments
+from slimworks.components.ingest.engine.passes import run_tasks
 
 PAGE = Path(__file__).parents[3] / "docs" / "engines.md"
 PLACES = {

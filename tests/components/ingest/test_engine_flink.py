@@ -30,7 +30,7 @@ from engine_tasks import digest_number, make_tasks, results
 
 from slimworks.components.errors import DataError
 from slimworks.components.ingest import checking
-from slimworks.components.ingest.engine import run_tasks
+from slimworks.components.ingest.engine.passes import run_tasks
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

@@ -10,8 +10,8 @@ from engine_tasks import digest_number, make_tasks, results
 
 from slimworks.components.errors import DataError
 from slimworks.components.ingest import worklist
-from slimworks.components.ingest.engine import run_tasks
 from slimworks.components.ingest.engine.attempts import TaskError
+from slimworks.components.ingest.engine.passes import run_tasks
 
 PROCESSES = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
 THREADS = ("--direct_num_workers=2", "--direct_running_mode=multi_threading")
@@ -97,7 +97,7 @@ def test_log_of_a_worker_is_ours_and_no_noise_of_others(
 @pytest.mark.parametrize("flags", [(), PROCESSES], ids=["memory", "processes"])
 def test_process_that_plans_does_not_import_beam(tmp_path: Path, flags: tuple[str, ...]) -> None:
     script = (
-        "import sys; from slimworks.components.ingest.engine import run_tasks; "
+        "import sys; from slimworks.components.ingest.engine.passes import run_tasks; "
         "import engine_tasks as t; from pathlib import Path; "
         "run_tasks('Digest', t.digest_number, t.make_tasks(Path(sys.argv[1]), 20), sys.argv[2:]); "
         "assert 'apache_beam' not in sys.modules"

@@ -15,7 +15,7 @@ from engine_tasks import make_tasks, results
 from slimworks.components.beam_options import parse_flags
 from slimworks.components.errors import DataError
 from slimworks.components.ingest import worklist
-from slimworks.components.ingest.engine import run_tasks
+from slimworks.components.ingest.engine.passes import run_tasks
 from slimworks.components.ingest.engine.workers import Workers
 
 PROCESSES = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")

@@ -12,7 +12,8 @@ from photo_folders import MakePhotos, photo_bytes, run_ingest
 from slimworks.components import contracts, files
 from slimworks.components.errors import DataError
 from slimworks.components.examples.reading import iterate_examples
-from slimworks.components.ingest import checking, engine, spans
+from slimworks.components.ingest import checking, spans
+from slimworks.components.ingest.engine import passes
 
 
 def splits_by_name(output: Path) -> dict[str, str]:
@@ -214,14 +215,14 @@ def test_what_was_checked_before_a_kill_is_not_checked_again(
     make_photos: MakePhotos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, output = make_photos("cats", "dogs", count=100), tmp_path / "out"
-    run_tasks = engine.run_tasks
+    run_tasks = passes.run_tasks
 
     def die_half_way(label: str, function: Any, items: Any, *arguments: Any) -> None:
         run_tasks(label, function, items[: len(items) // 2], *arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "run_tasks", die_half_way)
+        patch.setattr(passes, "run_tasks", die_half_way)
         with pytest.raises(KeyboardInterrupt):
             run_ingest(source, output)
     tasks = list((output / "state" / "work" / checking.CHECK_FOLDER).glob("*.done"))

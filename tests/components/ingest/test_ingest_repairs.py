@@ -17,8 +17,10 @@ from slimworks.components import contracts, files
 from slimworks.components.contracts import LabelMap
 from slimworks.components.errors import DataError
 from slimworks.components.examples.reading import iterate_examples
-from slimworks.components.ingest import changes, checking, engine, ingest, planning, spans, storage
+from slimworks.components.ingest import changes, checking, ingest, planning, spans
+from slimworks.components.ingest.engine import passes
 from slimworks.components.ingest.sources.items import SourceItem
+from slimworks.components.ingest.storage import access
 
 
 def images(output: Path) -> dict[str, bytes]:
@@ -86,14 +88,14 @@ def test_result_of_a_task_that_a_power_cut_tore_is_made_again(
     # Its own absorption of leftovers came first: nothing was there yet.
     done = sorted((output / "state" / "work" / checking.CHECK_FOLDER).glob("*.done"))
     assert not done
-    run_tasks = engine.run_tasks
+    run_tasks = passes.run_tasks
 
     def run_then_die(*arguments: Any) -> None:
         run_tasks(*arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "run_tasks", run_then_die)
+        patch.setattr(passes, "run_tasks", run_then_die)
         with pytest.raises(KeyboardInterrupt):
             run_ingest(source, output)
     done = sorted((output / "state" / "work" / checking.CHECK_FOLDER).glob("*.done"))
@@ -247,18 +249,18 @@ def test_server_that_dies_at_the_end_costs_thumbnails_only(
     source, output = make_photos("cats", "dogs"), tmp_path / "out"
     shutil.copy(source / "cats" / "000.png", source / "cats" / "same.png")
     shutil.copy(source / "cats" / "001.png", source / "dogs" / "conflict.png")
-    publish, read_item = spans.publish, storage.read_item
+    publish, read_item = spans.publish, access.read_item
 
     def dead(item: SourceItem, max_bytes: int) -> Any:
         raise DataError(f"No answer for {item.path}.", "Start the server.")
 
     def publish_then_die(*arguments: Any) -> int:
-        monkeypatch.setattr(storage, "read_item", dead)
+        monkeypatch.setattr(access, "read_item", dead)
         return publish(*arguments)
 
     monkeypatch.setattr(spans, "publish", publish_then_die)
     summary = run_ingest(source, output)
-    monkeypatch.setattr(storage, "read_item", read_item)
+    monkeypatch.setattr(access, "read_item", read_item)
     assert (summary.num_images, summary.num_duplicates, summary.num_conflicts) == (39, 1, 1)
     pictures = list((output / "report" / contracts.THUMBNAILS_FOLDER).iterdir())
     assert len(pictures) == 1, "that of the duplicate, from its shard"
@@ -270,6 +272,6 @@ def test_work_files_name_nothing_of_a_finished_ingest(
     source, output = make_photos("cats", "dogs"), tmp_path / "out"
     run_ingest(source, output)
     assert sorted(path.name for path in (output / "state").iterdir()) == [
-        "catalogue.sqlite", "label_map.json", "labels.txt", "shards",
+        "catalogue.sqlite", "label_map.json", "labels.txt", "shards", "thumbnails",
     ]  # fmt: skip
     assert json.loads((output / "report" / "summary.json").read_text())["state_id"]

@@ -15,11 +15,11 @@ import pytest
 from source_samples import listed, refused, write_files
 
 from slimworks.components.errors import ConfigError, DataError
-from slimworks.components.ingest import storage
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.sources.archives import Arrangement, find_arrangement, place
 from slimworks.components.ingest.sources.detect import open_source
-from slimworks.components.ingest.sources.items import BYTE_RANGE, ZIP_MEMBER
+from slimworks.components.ingest.sources.items import BYTE_RANGE, ZIP_MEMBER, units_of
+from slimworks.components.ingest.storage import access
 
 PETS = ("cats/1.jpg", "dogs/2.jpg")
 
@@ -64,14 +64,14 @@ def test_zip_is_read_in_place(tmp_path: Path) -> None:
     item = found.by_name("pets.zip/dogs/2.jpg")
     assert (item.kind, item.key, item.path) == (ZIP_MEMBER, "dogs/2.jpg", str(path))
     assert (item.size, item.split, found.source.format) == (10, None, "archive")
-    assert storage.read_item(item, 100) == b"dogs/2.jpg"
+    assert access.read_item(item, 100) == b"dogs/2.jpg"
 
 
 def test_tar_is_read_in_place(tmp_path: Path) -> None:
     path = tarred(tmp_path / "pets.tar", *PETS)
     item = listed(path).by_name("pets.tar/dogs/2.jpg")
     assert (item.kind, item.path, item.size) == (BYTE_RANGE, str(path), 10)
-    assert storage.read_item(item, 100) == b"dogs/2.jpg"
+    assert access.read_item(item, 100) == b"dogs/2.jpg"
 
 
 @pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
@@ -81,7 +81,7 @@ def test_compressed_tar_is_unpacked_once_into_the_cache(
     path = tarred(tmp_path / f"pets.tar.{kind}", *PETS, mode=f"w:{kind}")
     items = [listed(path, download_dir=cache).items for _ in range(2)]
     assert items[0] == items[1]
-    assert [storage.read_item(item, 100) for item in items[0]] == [b"cats/1.jpg", b"dogs/2.jpg"]
+    assert [access.read_item(item, 100) for item in items[0]] == [b"cats/1.jpg", b"dogs/2.jpg"]
     assert items[0][0].name == f"pets.tar.{kind}/cats/1.jpg"
     assert len(os.listdir(Path(cache) / "unpacked")) == 1
 
@@ -101,7 +101,7 @@ def test_folder_of_archives_is_a_source(tmp_path: Path) -> None:
     tarred(tmp_path / "b.tar", "cats/1.jpg")
     found = listed(write_files(tmp_path, "LICENSE"))
     assert found.names == ["a.zip/cats/1.jpg", "a.zip/dogs/2.jpg", "b.tar/cats/1.jpg"]
-    names = [Path(unit.name).name for unit in open_source(str(tmp_path), DataConfig()).units()]
+    names = [Path(unit.name).name for unit in units_of(open_source(str(tmp_path), DataConfig()))]
     assert names == ["a.zip", "b.tar"]
 
 
@@ -176,7 +176,7 @@ def test_names_that_lead_elsewhere_are_only_names(tmp_path: Path) -> None:
         assert found.names == [
             f"{path.name}/cats/1.jpg", f"{path.name}/cats/cats/3.jpg", f"{path.name}/dogs/2.jpg",
         ]  # fmt: skip
-        assert all(isinstance(storage.read_item(item, 100), bytes) for item in found.items)
+        assert all(isinstance(access.read_item(item, 100), bytes) for item in found.items)
 
 
 def test_what_systems_leave_behind_and_sidecars_are_left_out(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_what_systems_leave_behind_and_sidecars_are_left_out(tmp_path: Path) -> 
 def test_names_written_on_windows_are_folders(tmp_path: Path) -> None:
     found = listed(zipped(tmp_path / "a.zip", "cats\\1.jpg", "dogs\\2.jpg"))
     assert found.classes == ["cats", "dogs"]
-    assert {storage.read_item(item, 100) for item in found.items} == {
+    assert {access.read_item(item, 100) for item in found.items} == {
         b"cats\\1.jpg",
         b"dogs\\2.jpg",
     }
@@ -204,7 +204,7 @@ def test_utf8_names_without_the_flag_are_understood(tmp_path: Path) -> None:
     path.write_bytes(data)
     found = listed(path)
     assert found.classes == ["Müller", "dogs"]
-    assert storage.read_item(found.items[0], 100) == "Müller/1.jpg".encode()
+    assert access.read_item(found.items[0], 100) == "Müller/1.jpg".encode()
 
 
 def test_undecodable_names_in_a_tar_survive(tmp_path: Path) -> None:

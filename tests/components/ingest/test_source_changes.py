@@ -12,10 +12,11 @@ import pytest
 from photo_folders import MakePhotos, outputs_in, photo_bytes
 
 from slimworks.components.errors import DataError
-from slimworks.components.ingest import changes, storage
+from slimworks.components.ingest import changes
 from slimworks.components.ingest.changes import SourceState, describe_source
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.ingest import IngestSummary, ingest
+from slimworks.components.ingest.storage import access
 
 
 def described(source: Path, output: Path, **settings: Any) -> SourceState:
@@ -47,13 +48,13 @@ def source(make_photos: MakePhotos) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the items that are read."""
     names: list[str] = []
-    read_item = storage.read_item
+    read_item = access.read_item
 
     def noted(item: Any, max_bytes: int) -> Any:
         names.append(item.name)
         return read_item(item, max_bytes)
 
-    monkeypatch.setattr(storage, "read_item", noted)
+    monkeypatch.setattr(access, "read_item", noted)
     return names
 
 
@@ -110,14 +111,14 @@ def test_touched_files_are_not_read_where_another_is_new(
 def out_of_reach(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Paths of files that the system does not let us read."""
     paths: set[str] = set()
-    read_local = storage._read_local
+    read_local = access._read_local
 
     def refuse(path: str, length: int) -> Any:
         if path in paths:
             raise PermissionError(13, "Permission denied", path)
         return read_local(path, length)
 
-    monkeypatch.setattr(storage, "_read_local", refuse)
+    monkeypatch.setattr(access, "_read_local", refuse)
     return paths
 
 

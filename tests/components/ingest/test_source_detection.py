@@ -232,7 +232,7 @@ def test_manifest_that_cannot_be_read(here: Path, monkeypatch: pytest.MonkeyPatc
         raise PermissionError(13, "Permission denied")
 
     pets_manifest(here)
-    monkeypatch.setattr("slimworks.components.ingest.storage.open_binary", refuse)
+    monkeypatch.setattr("slimworks.components.ingest.storage.access.open_binary", refuse)
     assert refused("labels.csv", DataError)[0] == (
         f"{here}/labels.csv cannot be read: Permission denied."
     )

@@ -12,7 +12,7 @@ from source_samples import listed, refused, write_files
 from slimworks.components.errors import ConfigError, DataError
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.sources.detect import open_source
-from slimworks.components.ingest.sources.items import WHOLE_FILE, display_name
+from slimworks.components.ingest.sources.items import WHOLE_FILE, display_name, units_of
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_item_tells_path_size_and_time_of_change(pets: Path) -> None:
 
 def test_units_are_the_images(pets: Path) -> None:
     source = open_source(str(pets), DataConfig())
-    units = {(unit.name, unit.size, unit.version) for unit in source.units()}
+    units = {(unit.name, unit.size, unit.version) for unit in units_of(source)}
     assert units == {(item.name, item.size, item.version) for item in source.items()}
 
 
@@ -88,7 +88,7 @@ def test_files_in_the_root_are_ignored_with_a_warning(pets: Path) -> None:
 def test_a_second_listing_notes_nothing_twice(pets: Path) -> None:
     source = open_source(str(write_files(pets, "README.md")), DataConfig())
     for _ in range(2):
-        list(source.units())
+        list(units_of(source))
     assert (source.notes.num_ignored, len(source.notes.warnings)) == (1, 1)
 
 

@@ -14,6 +14,7 @@ from source_samples import listed, refused, write_files
 from slimworks.components.errors import ConfigError, DataError
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.sources.detect import open_source
+from slimworks.components.ingest.sources.items import units_of
 from slimworks.components.ingest.sources.manifest_rows import UnusableRowError, locate
 
 
@@ -77,7 +78,7 @@ def test_units_are_the_manifest_the_labels_and_the_images(photos: Path) -> None:
     path = manifest(photos, "path,class\nimages/1.jpg,0\nimages/2.jpg,1\n")
     (photos / "labels.txt").write_text("0:cats\n1:dogs\n")
     source = open_source(str(path), DataConfig(labels_file=str(photos / "labels.txt")))
-    assert [unit.name for unit in source.units()] == [
+    assert [unit.name for unit in units_of(source)] == [
         str(path), str(photos / "labels.txt"), "images/1.jpg", "images/2.jpg",
     ]  # fmt: skip
 

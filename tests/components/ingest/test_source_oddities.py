@@ -1,17 +1,22 @@
 """Sources as they come from elsewhere: every error says what is wrong with which file."""
 
+import contextlib
 import gzip
 import os
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from source_samples import listed, refused, write_files
 
 from slimworks.components.errors import ConfigError, DataError
-from slimworks.components.ingest import storage
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources.items import ZIP_MEMBER, SourceItem
+from slimworks.components.ingest.storage import access
+
+_NOBODY = 65534
 
 
 @pytest.mark.parametrize("nothing", ["", "  "])
@@ -92,7 +97,7 @@ def test_a_packed_archive_is_called_by_its_own_name_and_not_by_that_of_its_copy(
 
 
 def detail_of(path: Path | str, kind: str = "file") -> str:
-    found = storage.read_item(SourceItem("a", "cats", str(path), kind, is_regular=False), 100)
+    found = access.read_item(SourceItem("a", "cats", str(path), kind, is_regular=False), 100)
     assert isinstance(found, Rejection)
     assert found.reason == "not_a_file"
     return found.detail
@@ -109,11 +114,25 @@ def test_what_is_no_file_is_told_apart(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every folder")
-def test_a_folder_that_may_be_listed_but_not_entered_is_named(tmp_path: Path) -> None:
-    source = write_files(tmp_path, "cats/1.jpg", "dogs/1.jpg")
-    (source / "cats").chmod(0o644)
-    cause, fix = refused(source, DataError)
-    (source / "cats").chmod(0o755)
+@contextlib.contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may enter every folder: as root, the block runs with another user's rights."""
+    user = os.geteuid()
+    os.seteuid(user or _NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_a_folder_that_may_be_listed_but_not_entered_is_named() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to others
+        os.chmod(folder, 0o755)
+        source = write_files(Path(folder), "cats/1.jpg", "dogs/1.jpg")
+        listed(source)  # and whatever that imports
+        (source / "cats").chmod(0o644)
+        with as_nobody():
+            cause, fix = refused(source, DataError)
+        (source / "cats").chmod(0o755)
     assert cause == f"{source}/cats cannot be read: Permission denied."
     assert fix == f"Make it readable: chmod u+rx '{source}/cats'"

@@ -14,7 +14,7 @@ from s3_server import S3Server
 from source_samples import Listed, listed, refused, slim, write_files, write_records
 
 from slimworks.components.errors import ConfigError, DataError
-from slimworks.components.ingest import storage
+from slimworks.components.ingest.storage import access
 
 pytestmark = pytest.mark.engine
 
@@ -32,13 +32,13 @@ def bucket(running: S3Server) -> Iterator[Path]:
     folder = running.root / "photos"
     subprocess.run(["rm", "-rf", str(folder)], check=True)
     running.client().create_bucket(Bucket="photos")
-    storage.configure(running.options())
+    access.configure(running.options())
     yield folder
-    storage.configure([])
+    access.configure([])
 
 
 def contents(found: Listed) -> dict[str, object]:
-    return {item.name: storage.read_item(item, 10_000) for item in found.items}
+    return {item.name: access.read_item(item, 10_000) for item in found.items}
 
 
 def test_class_folders(bucket: Path) -> None:

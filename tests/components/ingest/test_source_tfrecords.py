@@ -12,10 +12,10 @@ from source_samples import Values, listed, refused, slim, write_records
 
 from slimworks.components.errors import DataError
 from slimworks.components.examples import tfrecord
-from slimworks.components.ingest import storage
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.sources.detect import open_source
-from slimworks.components.ingest.sources.items import TFRECORD
+from slimworks.components.ingest.sources.items import TFRECORD, units_of
+from slimworks.components.ingest.storage import access
 
 
 def tfds(index: int, image: bytes = b"png") -> Values:
@@ -65,7 +65,7 @@ def test_items_lead_to_the_bytes_of_the_image(flowers: Path, tmp_path: Path) -> 
     shard = write_records(tmp_path / "x.tfrecord", [slim(0, b"first"), slim(1, b"second")])
     items = listed(shard).items
     assert {item.kind for item in items} == {TFRECORD}
-    assert [storage.read_item(item, 1000) for item in items] == [b"first", b"second"]
+    assert [access.read_item(item, 1000) for item in items] == [b"first", b"second"]
 
 
 def test_version_follows_the_record_and_not_the_file(flowers: Path) -> None:
@@ -79,7 +79,7 @@ def test_version_follows_the_record_and_not_the_file(flowers: Path) -> None:
 
 
 def test_units_are_the_files_and_the_labels(flowers: Path) -> None:
-    names = {Path(unit.name).name for unit in open_source(str(flowers), DataConfig()).units()}
+    names = {Path(unit.name).name for unit in units_of(open_source(str(flowers), DataConfig()))}
     assert names == {path.name for path in flowers.iterdir()}
 
 

@@ -17,16 +17,16 @@ from PIL import Image
 
 from slimworks.components.examples import tfrecord
 from slimworks.components.examples.messages import Example
-from slimworks.components.ingest import storage
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.raw_pixels import png_of_pixels
 from slimworks.components.ingest.sources.items import SourceItem
+from slimworks.components.ingest.storage import access
 
 _MAX_BYTES = 100_000
 
 
 def read(path: Path | str, kind: str, key: str, max_bytes: int = _MAX_BYTES) -> bytes | Rejection:
-    return storage.read_item(SourceItem("1.jpg", "roses", str(path), kind, key), max_bytes)
+    return access.read_item(SourceItem("1.jpg", "roses", str(path), kind, key), max_bytes)
 
 
 def reason(path: Path | str, kind: str, key: str, max_bytes: int = _MAX_BYTES) -> str:

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from slimworks.components.errors import ConfigError, DataError
-from slimworks.components.ingest import storage
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources.items import SourceItem
-from slimworks.components.ingest.storage import remote
+from slimworks.components.ingest.storage import access, remote
 
 pytestmark = pytest.mark.engine
 CONTENT = np.random.default_rng(0).bytes(700_000)
@@ -64,33 +63,33 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Po
     ):
         patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
         _wait_for(port)
-        storage.configure(["--no_auth", f"--job_name=test-{port}"])
+        access.configure(["--no_auth", f"--job_name=test-{port}"])
         yield process
         process.kill()
-        storage.configure([])
+        access.configure([])
 
 
 def read(uri: str, max_bytes: int = 1_000_000) -> object:
-    return storage.read_item(SourceItem("1.jpg", "roses", uri), max_bytes)
+    return access.read_item(SourceItem("1.jpg", "roses", uri), max_bytes)
 
 
 @pytest.mark.usefixtures("emulator")
 class TestRunningServer:
     def test_files_are_found_at_any_depth_below_a_folder(self) -> None:
-        found = {file.name: (file.path, file.size) for file in storage.walk_files("gs://photos")}
+        found = {file.name: (file.path, file.size) for file in access.walk_files("gs://photos")}
         assert found == {
             "roses/red/1.jpg": ("gs://photos/roses/red/1.jpg", 700_000),
             "roses/ä b#?.jpg": ("gs://photos/roses/ä b#?.jpg", 0),
         }
 
     def test_names_of_a_folder_say_what_is_a_folder(self) -> None:
-        assert storage.list_names("gs://photos/roses/") == [("red", True), ("ä b#?.jpg", False)]
+        assert access.list_names("gs://photos/roses/") == [("red", True), ("ä b#?.jpg", False)]
 
     def test_a_folder_is_told_from_a_file_and_from_the_start_of_a_name(self) -> None:
-        assert storage.is_folder("gs://photos/roses")
-        assert storage.exists("gs://photos/roses/red/1.jpg")
-        assert not storage.is_folder("gs://photos/roses/red/1.jpg")
-        assert not storage.exists("gs://photos/ros")
+        assert access.is_folder("gs://photos/roses")
+        assert access.exists("gs://photos/roses/red/1.jpg")
+        assert not access.is_folder("gs://photos/roses/red/1.jpg")
+        assert not access.exists("gs://photos/ros")
 
     def test_bytes_are_the_files_own(self) -> None:
         assert read("gs://photos/roses/red/1.jpg") == CONTENT
@@ -103,17 +102,17 @@ class TestRunningServer:
         assert gone == Rejection("unreadable", "No such file or directory")
 
     def test_a_file_has_the_same_version_wherever_it_is_asked_for(self) -> None:
-        (listed,) = storage.walk_files("gs://photos/roses/red")
-        assert storage.describe_file("gs://photos/roses/red/1.jpg") == listed
+        (listed,) = access.walk_files("gs://photos/roses/red")
+        assert access.describe_file("gs://photos/roses/red/1.jpg") == listed
 
     def test_an_opened_file_can_be_read_at_any_place(self) -> None:
-        with storage.open_binary("gs://photos/roses/red/1.jpg") as stream:
+        with access.open_binary("gs://photos/roses/red/1.jpg") as stream:
             stream.seek(-10, os.SEEK_END)
             assert stream.read() == CONTENT[-10:]
 
     def test_a_bucket_that_is_not_there_stops_the_run(self) -> None:
         with pytest.raises(ConfigError) as caught:
-            storage.is_folder("gs://fotos/roses")
+            access.is_folder("gs://fotos/roses")
         assert caught.value.cause == "gs://fotos/roses: there is no bucket 'fotos'."
 
 

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 from slimworks.components.errors import DataError
-from slimworks.components.ingest import storage
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources.items import SourceItem
-from slimworks.components.ingest.storage import remote
+from slimworks.components.ingest.storage import access, remote
 
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).parents[3]
@@ -78,19 +77,17 @@ def _options(port: int, user: str) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _reached(port: int) -> Iterator[None]:
-    storage.configure(_options(port, _superuser()))
+    access.configure(_options(port, _superuser()))
     yield
-    storage.configure([])
+    access.configure([])
 
 
 def read(uri: str, max_bytes: int = 1_000_000) -> Any:
-    return storage.read_item(SourceItem("1.jpg", "roses", uri), max_bytes)
+    return access.read_item(SourceItem("1.jpg", "roses", uri), max_bytes)
 
 
 def test_files_are_found_at_any_depth_below_a_folder() -> None:
-    found = {
-        file.name: (file.path, file.size) for file in storage.walk_files("hdfs://photos/roses")
-    }
+    found = {file.name: (file.path, file.size) for file in access.walk_files("hdfs://photos/roses")}
     assert found == {
         "red/1.jpg": ("hdfs://photos/roses/red/1.jpg", 700_000),
         "ä b#%20.jpg": ("hdfs://photos/roses/ä b#%20.jpg", 0),
@@ -98,15 +95,15 @@ def test_files_are_found_at_any_depth_below_a_folder() -> None:
 
 
 def test_names_of_a_folder_say_what_is_a_folder() -> None:
-    assert storage.list_names("hdfs://photos") == [("roses", True), ("secret.jpg", False)]
+    assert access.list_names("hdfs://photos") == [("roses", True), ("secret.jpg", False)]
 
 
 def test_a_folder_is_told_from_a_file() -> None:
-    assert storage.is_folder("hdfs://photos/roses")
-    assert not storage.is_folder("hdfs://photos/roses/red/1.jpg")
-    assert storage.exists("hdfs://photos/roses")
-    assert storage.exists("hdfs://photos/roses/red/1.jpg")
-    assert not storage.exists("hdfs://photos/ros")
+    assert access.is_folder("hdfs://photos/roses")
+    assert not access.is_folder("hdfs://photos/roses/red/1.jpg")
+    assert access.exists("hdfs://photos/roses")
+    assert access.exists("hdfs://photos/roses/red/1.jpg")
+    assert not access.exists("hdfs://photos/ros")
 
 
 def test_bytes_are_the_files_own() -> None:
@@ -120,30 +117,30 @@ def test_a_file_that_is_too_large_or_missing_is_set_aside() -> None:
 
 
 def test_a_file_that_may_not_be_read_is_set_aside_alone(port: int) -> None:
-    storage.configure(_options(port, "somebody"))
+    access.configure(_options(port, "somebody"))
     assert read("hdfs://photos/roses/red/1.jpg") == CONTENT
     assert read("hdfs://photos/secret.jpg").detail.startswith("the server refuses it: Permission")
 
 
 def test_a_file_has_the_same_version_wherever_it_is_asked_for() -> None:
-    (listed,) = storage.walk_files("hdfs://photos/roses/red")
-    assert storage.describe_file("hdfs://photos/roses/red/1.jpg") == listed
+    (listed,) = access.walk_files("hdfs://photos/roses/red")
+    assert access.describe_file("hdfs://photos/roses/red/1.jpg") == listed
 
 
 def test_an_opened_file_can_be_read_at_any_place() -> None:
-    with storage.open_binary("hdfs://photos/roses/red/1.jpg") as stream:
+    with access.open_binary("hdfs://photos/roses/red/1.jpg") as stream:
         stream.seek(-10, os.SEEK_END)
         assert stream.read() == CONTENT[-10:]
 
 
 def test_full_urls_name_a_server_first(port: int) -> None:
-    storage.configure([*_options(port, _superuser()), "--hdfs_full_urls"])
-    (listed,) = storage.walk_files("hdfs://server/photos/roses/red")
+    access.configure([*_options(port, _superuser()), "--hdfs_full_urls"])
+    (listed,) = access.walk_files("hdfs://server/photos/roses/red")
     assert read(listed.path) == CONTENT
 
 
 def test_a_server_that_is_gone_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "RETRY_SECONDS", 1.0)
-    storage.configure(_options(9, "somebody"))
+    access.configure(_options(9, "somebody"))
     with pytest.raises(DataError, match="cannot be read: its server did not answer for"):
         read("hdfs://photos/roses/red/1.jpg")

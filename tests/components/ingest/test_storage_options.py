@@ -66,12 +66,12 @@ def test_an_option_without_its_value(options: Options, flag: str) -> None:
 _REACH = """
 import sys
 from slimworks.components.errors import DataError
-from slimworks.components.ingest import storage
+from slimworks.components.ingest.storage import access
 from slimworks.components.ingest.storage import remote
 remote.RETRY_SECONDS = 0
-storage.configure(sys.argv[2:])
+access.configure(sys.argv[2:])
 try:
-    storage.is_folder(sys.argv[1])
+    access.is_folder(sys.argv[1])
 except DataError as error:
     assert "did not answer" in str(error), error
     assert "apache_beam" not in sys.modules

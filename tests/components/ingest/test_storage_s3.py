@@ -16,10 +16,9 @@ import pytest
 from s3_server import ACCESS_KEY, SECRET_KEY, S3Server, server_binary
 
 from slimworks.components.errors import ConfigError, DataError
-from slimworks.components.ingest import storage
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources.items import SourceItem
-from slimworks.components.ingest.storage import remote
+from slimworks.components.ingest.storage import access, remote
 
 pytestmark = pytest.mark.engine
 _MAX_BYTES = 10_000_000
@@ -39,9 +38,9 @@ def server(running: S3Server) -> Iterator[S3Server]:
     bucket = running.root / "photos"
     subprocess.run(["rm", "-rf", str(bucket)], check=True)
     client.create_bucket(Bucket="photos")
-    storage.configure(running.options())
+    access.configure(running.options())
     yield running
-    storage.configure([])
+    access.configure([])
 
 
 def put(server: S3Server, key: str, content: bytes) -> str:
@@ -50,14 +49,14 @@ def put(server: S3Server, key: str, content: bytes) -> str:
 
 
 def read(uri: str, max_bytes: int = _MAX_BYTES, kind: str = "file", key: str = "") -> object:
-    return storage.read_item(SourceItem("1.jpg", "roses", uri, kind, key), max_bytes)
+    return access.read_item(SourceItem("1.jpg", "roses", uri, kind, key), max_bytes)
 
 
 def test_files_are_found_at_any_depth_below_a_folder(server: S3Server) -> None:
     uri = put(server, "set/roses/red/1.jpg", b"xyz")
     put(server, "set/tulips/ä b#?%20.jpg", b"")
     put(server, "settings/1.jpg", b"not below the folder")
-    found = {file.name: (file.path, file.size) for file in storage.walk_files("s3://photos/set")}
+    found = {file.name: (file.path, file.size) for file in access.walk_files("s3://photos/set")}
     assert found == {
         "roses/red/1.jpg": (uri, 3),
         "tulips/ä b#?%20.jpg": ("s3://photos/set/tulips/ä b#?%20.jpg", 0),
@@ -67,8 +66,8 @@ def test_files_are_found_at_any_depth_below_a_folder(server: S3Server) -> None:
 def test_names_of_a_folder_say_what_is_a_folder(server: S3Server) -> None:
     put(server, "set/roses/1.jpg", b"x")
     put(server, "set/labels.csv", b"x")
-    assert storage.list_names("s3://photos/set/") == [("labels.csv", False), ("roses", True)]
-    assert storage.list_names("s3://photos") == [("set", True)]
+    assert access.list_names("s3://photos/set/") == [("labels.csv", False), ("roses", True)]
+    assert access.list_names("s3://photos") == [("set", True)]
 
 
 def test_a_listing_of_many_pages_is_complete(server: S3Server) -> None:
@@ -76,24 +75,24 @@ def test_a_listing_of_many_pages_is_complete(server: S3Server) -> None:
     folder.mkdir()
     for number in range(2_100):
         (folder / f"{number}.jpg").touch()
-    found = [file.name for file in storage.walk_files("s3://photos/many")]
+    found = [file.name for file in access.walk_files("s3://photos/many")]
     assert sorted(found) == sorted(f"{number}.jpg" for number in range(2_100))
 
 
 def test_a_folder_that_is_not_there_is_empty(server: S3Server) -> None:
-    assert list(storage.walk_files("s3://photos/gone")) == []
-    assert not storage.is_folder("s3://photos/gone")
+    assert list(access.walk_files("s3://photos/gone")) == []
+    assert not access.is_folder("s3://photos/gone")
 
 
 def test_a_folder_is_told_from_a_file_and_from_the_start_of_a_name(server: S3Server) -> None:
     uri = put(server, "roses/1.jpg", b"x")
-    assert storage.is_folder("s3://photos/roses")
-    assert storage.is_folder("s3://photos")
-    assert not storage.is_folder("s3://photos/ros")
-    assert not storage.is_folder(uri)
-    assert storage.exists(uri)
-    assert storage.exists("s3://photos/roses")
-    assert not storage.exists("s3://photos/ros")
+    assert access.is_folder("s3://photos/roses")
+    assert access.is_folder("s3://photos")
+    assert not access.is_folder("s3://photos/ros")
+    assert not access.is_folder(uri)
+    assert access.exists(uri)
+    assert access.exists("s3://photos/roses")
+    assert not access.exists("s3://photos/ros")
 
 
 def test_bytes_are_the_files_own(server: S3Server) -> None:
@@ -110,20 +109,20 @@ def test_a_file_that_is_too_large_is_set_aside(server: S3Server) -> None:
 def test_a_missing_file_is_set_aside(server: S3Server) -> None:
     assert read("s3://photos/gone.jpg") == Rejection("unreadable", "No such file or directory")
     with pytest.raises(FileNotFoundError):
-        storage.describe_file("s3://photos/gone.jpg")
+        access.describe_file("s3://photos/gone.jpg")
 
 
 def test_a_replaced_file_has_another_version(server: S3Server) -> None:
     uri = put(server, "1.jpg", b"old")
-    before = storage.describe_file(uri)
-    assert [file.version for file in storage.walk_files("s3://photos")] == [before.version]
+    before = access.describe_file(uri)
+    assert [file.version for file in access.walk_files("s3://photos")] == [before.version]
     put(server, "1.jpg", b"new")
-    assert storage.describe_file(uri).version != before.version
+    assert access.describe_file(uri).version != before.version
 
 
 def test_an_opened_file_can_be_read_at_any_place(server: S3Server) -> None:
     content = np.random.default_rng(1).bytes(700_000)
-    with storage.open_binary(put(server, "1.bin", content)) as stream:
+    with access.open_binary(put(server, "1.bin", content)) as stream:
         assert stream.read(10) == content[:10]
         stream.seek(-10, os.SEEK_END)
         assert stream.read() == content[-10:]
@@ -149,7 +148,7 @@ def test_a_zip_archive_is_read_in_place_and_anew_after_it_changed(server: S3Serv
 def test_a_file_that_may_not_be_read_is_set_aside_alone(server: S3Server) -> None:
     open_uri, secret_uri = put(server, "1.jpg", b"x"), put(server, "secret.jpg", b"x")
     _add_reader(server)
-    storage.configure(server.options("reader", "reader-secret"))
+    access.configure(server.options("reader", "reader-secret"))
     assert read(open_uri) == b"x"
     found = read(secret_uri)
     assert isinstance(found, Rejection)
@@ -175,10 +174,10 @@ def _add_reader(server: S3Server) -> None:
     server.client().put_bucket_policy(Bucket="photos", Policy=json.dumps(policy))
 
 
-@pytest.mark.parametrize("call", [read, storage.describe_file, storage.list_names])
+@pytest.mark.parametrize("call", [read, access.describe_file, access.list_names])
 def test_wrong_credentials_stop_the_run(server: S3Server, call) -> None:  # type: ignore[no-untyped-def]
     uri = put(server, "1.jpg", b"x")
-    storage.configure(server.options(secret="wrong"))
+    access.configure(server.options(secret="wrong"))
     with pytest.raises(ConfigError) as caught:
         call(uri)
     assert caught.value.cause.startswith(
@@ -189,14 +188,14 @@ def test_wrong_credentials_stop_the_run(server: S3Server, call) -> None:  # type
 
 def test_a_bucket_that_is_not_there_stops_the_run(server: S3Server) -> None:
     with pytest.raises(ConfigError) as caught:
-        storage.is_folder("s3://fotos/roses")
+        access.is_folder("s3://fotos/roses")
     assert caught.value.cause == "s3://fotos/roses: there is no bucket 'fotos' on this server."
     assert "AWS_ENDPOINT_URL" in caught.value.fix
 
 
 def test_a_name_that_cannot_be_a_bucket_is_named(server: S3Server) -> None:
     with pytest.raises(ConfigError) as caught:
-        storage.is_folder("s3://my photos!/roses")
+        access.is_folder("s3://my photos!/roses")
     assert "'my photos!' is no name of a bucket" in caught.value.cause
 
 
@@ -217,11 +216,11 @@ def test_a_certificate_is_trusted_only_when_it_is_named(tmp_path: Path) -> None:
     try:
         (server.root / "photos").mkdir()
         (server.root / "photos" / "1.jpg").write_bytes(b"x")
-        storage.configure(server.options())
+        access.configure(server.options())
         with pytest.raises(ConfigError) as caught:
-            storage.is_folder("s3://photos")
-        storage.configure([*server.options(), f"--s3_verify={certificate}"])
-        assert storage.list_names("s3://photos") == [("1.jpg", False)]
+            access.is_folder("s3://photos")
+        access.configure([*server.options(), f"--s3_verify={certificate}"])
+        assert access.list_names("s3://photos") == [("1.jpg", False)]
     finally:
         server.kill()
     assert caught.value.cause.startswith("s3://photos: the server's certificate is not trusted (")
@@ -231,7 +230,7 @@ def test_a_certificate_is_trusted_only_when_it_is_named(tmp_path: Path) -> None:
 def test_reading_goes_on_after_a_killed_server_is_back(server: S3Server) -> None:
     content = np.random.default_rng(3).bytes(2_000_000)
     uri = put(server, "1.bin", content)
-    with storage.open_binary(uri) as stream:
+    with access.open_binary(uri) as stream:
         start = stream.read(300_000)
         server.kill()
         back = threading.Timer(1.0, server.start)
@@ -246,7 +245,7 @@ def test_listing_goes_on_after_a_killed_server_is_back(server: S3Server) -> None
     folder.mkdir()
     for number in range(1_100):
         (folder / f"{number}.jpg").touch()
-    files = storage.walk_files("s3://photos/many")
+    files = access.walk_files("s3://photos/many")
     names = [next(files).name]
     server.kill()
     back = threading.Timer(1.0, server.start)
@@ -277,8 +276,8 @@ def test_a_server_that_stays_away_stops_the_run_in_bounded_time(
 
 _READ_IN_ANOTHER_PROCESS = """
 import sys
-from slimworks.components.ingest import storage
-print([file.name for file in storage.walk_files(sys.argv[1])])
+from slimworks.components.ingest.storage import access
+print([file.name for file in access.walk_files(sys.argv[1])])
 """
 
 

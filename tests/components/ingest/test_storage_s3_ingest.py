@@ -14,10 +14,10 @@ from slimworks.components import contracts
 from slimworks.components.errors import DataError
 from slimworks.components.examples.messages import Example
 from slimworks.components.examples.tfrecord import iterate_records
-from slimworks.components.ingest import checking, storage
+from slimworks.components.ingest import checking
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.ingest import IngestSummary, ingest
-from slimworks.components.ingest.storage import remote
+from slimworks.components.ingest.storage import access, remote
 
 pytestmark = pytest.mark.engine
 _COUNT = 60  # photos of each class
@@ -28,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     running = S3Server(tmp_path_factory.mktemp("s3"))
     yield running
     running.kill()
-    storage.configure([])
+    access.configure([])
 
 
 @pytest.fixture
@@ -105,14 +105,14 @@ def small_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _kill_at_photo(number: int, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the server die when so many photos have been read."""
-    read_item, count = storage.read_item, iter(range(10**6))
+    read_item, count = access.read_item, iter(range(10**6))
 
     def reading(*arguments: object) -> object:
         if next(count) == number:
             server.kill()
         return read_item(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(storage, "read_item", reading)
+    monkeypatch.setattr(access, "read_item", reading)
 
 
 @pytest.mark.usefixtures("bucket")
@@ -138,10 +138,8 @@ def test_an_ingest_whose_server_stays_away_stops_and_later_goes_on_where_it_was(
             run(server, "s3://photos", tmp_path)
     server.start()
     read: list[object] = []
-    read_item = storage.read_item
-    monkeypatch.setattr(
-        storage, "read_item", lambda *args: (read.append(args), read_item(*args))[1]
-    )
+    read_item = access.read_item
+    monkeypatch.setattr(access, "read_item", lambda *args: (read.append(args), read_item(*args))[1])
     summary = run(server, "s3://photos", tmp_path)
     assert (summary.num_images, summary.num_rejected) == (2 * _COUNT, 0)
     assert len(read) < 2 * _COUNT
