@@ -80,7 +80,8 @@ def check_image(
 def _check(data: bytes, image: ImageFile.ImageFile, image_id: str) -> CheckedImage | Rejection:
     stored_size, channels = image.size, _channels(image)
     start = _start_of_pixels(image)
-    if image_formats.is_stored_as_it_is(data):
+    is_stored = image_formats.is_stored_as_it_is(data)
+    if is_stored:
         # A JPEG is decoded to grey at a fraction of its size: libjpeg still reads each of its
         # codes, which is where damage shows, and leaves out what no fact needs. Others ignore it.
         image.draft("L", perceptual.WORKING_SIZE)
@@ -93,7 +94,7 @@ def _check(data: bytes, image: ImageFile.ImageFile, image_id: str) -> CheckedIma
         elif image.format == "GIF":
             _verify_gif(data, start)
     try:
-        return _describe(data, image, image_id, stored_size, channels)
+        return _describe(data, image, image_id, stored_size, channels, is_stored)
     except UnreadableImageError:
         raise
     # Pillow asserts, too, that a palette is there.
@@ -135,7 +136,12 @@ def _verify_gif(data: bytes, position: int) -> None:
 
 
 def _describe(
-    data: bytes, image: Image.Image, image_id: str, stored_size: tuple[int, int], channels: int
+    data: bytes,
+    image: Image.Image,
+    image_id: str,
+    stored_size: tuple[int, int],
+    channels: int,
+    is_stored: bool,
 ) -> CheckedImage:
     original_format = image_formats.READ_FORMATS[_kind(image)]
     orientation = image_conversion.orientation_of(image)
@@ -143,7 +149,7 @@ def _describe(
         image_conversion.with_known_range(image), orientation, lambda: _decoded(data)
     )
     converted = None
-    if image_formats.is_stored_as_it_is(data):
+    if is_stored:
         width, height = stored_size[::-1] if orientation in _SIDEWAYS else stored_size
     else:
         converted = image_conversion.upright_png(image, data)

@@ -37,6 +37,7 @@ def write_thumbnails(
     Returns:
         Thumbnails written.
     """
+    Path(folder).mkdir(parents=True, exist_ok=True)
     num_written = 0
     for image_id, data in items:
         try:
@@ -44,7 +45,7 @@ def write_thumbnails(
         except UnreadableImageError as error:
             logger.warning("No thumbnail of %s: %s", image_id, error.detail)
             continue
-        files.write_bytes(Path(folder) / f"{image_id}.jpg", content)
+        (Path(folder) / f"{image_id}.jpg").write_bytes(content)  # not synced: summary.json is
         num_written += 1
     return num_written
 

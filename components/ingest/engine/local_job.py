@@ -15,7 +15,7 @@ from slimworks.components import beam_options
 from slimworks.components.beam_options import RunnerFlags
 from slimworks.components.errors import SlimWorksError
 from slimworks.components.ingest.engine.attempts import Counts
-from slimworks.components.ingest.engine.processes import spare_modules
+from slimworks.components.ingest.engine.processes import spare_modules, sparing_garbage
 from slimworks.components.ingest.engine.workers import Workers
 
 _BEAM_JOB = "slimworks.components.ingest.engine.beam_job"
@@ -56,7 +56,8 @@ class LocalJob:
                 return self._run_in_processes()
             from slimworks.components.ingest.engine.beam_job import run_job
 
-            run_job(self.label, self.function, self.items, self.flags.beam_flags())
+            with sparing_garbage():
+                run_job(self.label, self.function, self.items, self.flags.beam_flags())
         except SlimWorksError as error:
             return error
         except Exception as error:

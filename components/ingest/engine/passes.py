@@ -21,6 +21,7 @@ from slimworks.components.ingest.engine.attempts import (
 )
 from slimworks.components.ingest.engine.job_server import job_arguments
 from slimworks.components.ingest.engine.local_job import LocalJob
+from slimworks.components.ingest.engine.processes import sparing_garbage
 from slimworks.components.ingest.engine.workers import Workers
 from slimworks.components.progress import Progress
 
@@ -107,8 +108,9 @@ def _run_job(
         if is_small and flags.running_mode == beam_options.MULTI_PROCESSING:
             _run_in_processes(attempt, items, flags)
         elif is_small:
-            for item in items:
-                attempt(item)
+            with sparing_garbage():
+                for item in items:
+                    attempt(item)
         elif flags.is_local:
             LocalJob(label, attempt, tuple(items), flags).run_apart()
         else:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 _LOOK_SECONDS = 0.5
 # Beam imports them where they are installed, for notebooks and data frames, and runs without them:
 # 60 MB and 0.4 seconds.
 _SPARED_MODULES = ("IPython", "pandas")
+
+
+@contextlib.contextmanager
+def sparing_garbage() -> Iterator[None]:
+    """Leaves what was imported out of the search for garbage, which took a tenth of the time."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def spare_modules() -> None:

@@ -8,7 +8,7 @@ import signal
 from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
 
-from slimworks.components.ingest.engine.processes import end_with_parent
+from slimworks.components.ingest.engine.processes import end_with_parent, sparing_garbage
 
 
 def main(descriptor: int, parent: int) -> None:
@@ -20,10 +20,11 @@ def main(descriptor: int, parent: int) -> None:
         log = _send_log(connection)
         try:
             function = connection.recv()
-            while True:
-                result = function(connection.recv())
-                with log.lock:  # type: ignore[union-attr]
-                    connection.send(result)
+            with sparing_garbage():
+                while True:
+                    result = function(connection.recv())
+                    with log.lock:  # type: ignore[union-attr]
+                        connection.send(result)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             # The parent needs no more, or is gone. Tidying up after Beam would take a second.
             os._exit(0)
