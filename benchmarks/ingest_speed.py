@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -72,6 +73,7 @@ TWO_WORKERS = ["--direct_num_workers=2", "--direct_running_mode=multi_processing
 def copy_photos(source: Path, folder: Path, count: int) -> None:
     """Repeats the JPEGs of class folders to `count` different files, each with its own comment."""
     paths = sorted(source.rglob("*.jpg"))
+    random.Random(0).shuffle(paths)  # a few photos are of several classes
     for number in range(count):
         path = paths[number % len(paths)]
         target = folder / path.parent.name / f"{number:06d}.jpg"
