@@ -153,7 +153,7 @@ def _as_row(item: SourceItem) -> tuple[Any, ...]:
     return (
         os.fsencode(item.name), item.class_name, os.fsencode(item.path), item.kind,
         os.fsencode(item.key), item.size, item.version, item.is_regular, item.split, item.group,
-        json.dumps(dict(item.slices), sort_keys=True),
+        json.dumps(dict(item.slices), sort_keys=True) if item.slices else "{}",
     )  # fmt: skip
 
 

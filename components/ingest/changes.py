@@ -166,14 +166,17 @@ def take_units(catalogue: Catalogue, units: Iterable[SourceUnit]) -> str:
     for statement in _TABLE.split(";\n"):
         catalogue.connection.execute(statement)
     total = 0
-    with catalogue.transaction():
+
+    def rows() -> Iterator[tuple[bytes, int, str]]:
+        nonlocal total
         for unit in units:
             name = os.fsencode(unit.name)
             row = b"%d:%s %d %s" % (len(name), name, unit.size, unit.version.encode())
             total += int.from_bytes(hashlib.sha256(row).digest(), "big")
-            catalogue.connection.execute(
-                "INSERT OR REPLACE INTO units VALUES (?, ?, ?)", (name, unit.size, unit.version)
-            )
+            yield name, unit.size, unit.version
+
+    with catalogue.transaction():
+        catalogue.connection.executemany("INSERT OR REPLACE INTO units VALUES (?, ?, ?)", rows())
     return f"{total % _MODULUS:064x}"
 
 

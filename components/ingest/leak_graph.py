@@ -50,6 +50,8 @@ class LeakGraph:
         memberships = np.stack([grouped, len(group) + numbers.reshape(-1)], axis=1)
         pairs = pairs[pairs[:, 0] != pairs[:, 1]]
         self._ties = np.concatenate([pairs.astype(np.int64), memberships])
+        self._used_then = np.empty(0, bool)  # when the components were found
+        self._components = np.empty(0, np.int32)
 
     def ties(self) -> np.ndarray:
         """[T, 2] the ties between nodes in use, each once or more."""
@@ -59,7 +61,11 @@ class LeakGraph:
         """[nodes] number of the connected component of each node; nodes out of use stand alone."""
         from scipy.sparse import csgraph  # late: the listing of a source needs no SciPy
 
-        return csgraph.connected_components(_matrix(self.ties(), self.num_nodes), directed=False)[1]
+        if not np.array_equal(self._used_then, self.is_used):
+            matrix = _matrix(self.ties(), self.num_nodes)
+            _, self._components = csgraph.connected_components(matrix, directed=False)
+            self._used_then = self.is_used.copy()
+        return self._components
 
     def neighbours(self, nodes: np.ndarray) -> list[np.ndarray]:
         """The nodes tied to each of `nodes`, in use or not."""

@@ -32,5 +32,6 @@ def test_damaged_shard(tmp_path: Path, position: int | None, what: str) -> None:
         list(tfrecord.iterate_records(path))
     assert caught.value.cause == f"{path} is damaged at byte 0: {what}."
     assert caught.value.fix == (
-        "Write the examples again: slimworks run --no-cache=ingest, or slimworks ingest."
+        f"Delete it with its links (find . -samefile {path} -delete, in the run root), and write "
+        "the examples again: slimworks run --no-cache=ingest, or slimworks ingest."
     )

@@ -251,6 +251,10 @@ def test_grey_graph_of_another_family(tmp_path: Path) -> None:
 
 
 def test_runner_flags_of_the_user_win() -> None:
-    options = graph.pipeline_options(["--runner=DirectRunner"]).get_all_options()
-    assert options["runner"] == "DirectRunner"
-    assert graph.pipeline_options([]).get_all_options()["runner"] == "FnApiRunner"
+    options = graph.pipeline_options(["--runner=FlinkRunner"]).get_all_options()
+    assert options["runner"] == "FlinkRunner"
+
+
+@pytest.mark.parametrize("flags", [[], ["--runner=DirectRunner"]])
+def test_local_runner_is_the_one_that_downloads_nothing(flags: list[str]) -> None:
+    assert graph.pipeline_options(flags).get_all_options()["runner"] == "FnApiRunner"
