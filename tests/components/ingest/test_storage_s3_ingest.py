@@ -16,6 +16,7 @@ from slimworks.components.examples.messages import Example
 from slimworks.components.examples.tfrecord import iterate_records
 from slimworks.components.ingest import checking
 from slimworks.components.ingest.config import DataConfig
+from slimworks.components.ingest.engine.passes import SMALL_JOB_TASKS
 from slimworks.components.ingest.ingest import IngestSummary, ingest
 from slimworks.components.ingest.storage import access, remote
 
@@ -99,8 +100,8 @@ def test_a_manifest_on_a_disk_names_photos_on_s3_and_a_missing_one_is_set_aside(
 
 @pytest.fixture
 def small_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten photos a task, so that an ingest can stop in the middle."""
-    monkeypatch.setattr(checking, "FILES_PER_TASK", 10)
+    """An ingest can stop in the middle, and is small enough to stay in this process."""
+    monkeypatch.setattr(checking, "FILES_PER_TASK", 2 * _COUNT // SMALL_JOB_TASKS)
 
 
 def _kill_at_photo(number: int, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
