@@ -142,7 +142,7 @@ class _Ingest:
             evidence.require_no_leak(facts)
             changes = summary.count_changes(catalogue, planned, last_span)
             span = newest_span(catalogue)
-            self._commit(label_map, new_shards, digest, span, changes)
+            self._commit(planned, label_map, new_shards, digest, span, changes)
             self.warnings += evidence.weak_points(
                 catalogue, label_map, class_names.values(), planned
             )
@@ -192,6 +192,7 @@ class _Ingest:
 
     def _commit(
         self,
+        planned: Planned,
         label_map: LabelMap,
         new_shards: Sequence[NewShard],
         digest: str,
@@ -212,7 +213,7 @@ class _Ingest:
                 summary.UNREPORTED: changes,
                 **remembered(self.catalogue, self.source, self.config),
             },
-            is_anew=bool(changes["num_anew"]),
+            is_anew=planned.is_anew,
         )
         label_map.write(self.catalogue.folder)  # for whoever loses the catalogue
 
