@@ -49,6 +49,11 @@ class RunFacts:
         """The gate's decision.json."""
         return self._json("gate", "blessing", contracts.DECISION_FILE)
 
+    def data(self) -> dict[str, Any] | None:
+        """The ingest's summary.json with the validation's drift.json, where the run got there."""
+        summary = self._json("ingest", "report", contracts.SUMMARY_FILE)
+        return summary and {**summary, "drift": self.drift()}
+
     def drift(self) -> dict[str, Any] | None:
         """The validation's drift.json."""
         return self._json("validation", "anomalies", contracts.DRIFT_FILE)

@@ -59,6 +59,7 @@ class RunOutcome:
     error: dict[str, Any] | None
     seconds: float
     label_map_version: int | None = None
+    data: dict[str, Any] | None = None
     gate_table: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -253,6 +254,7 @@ def _conclude(
         error=error,
         seconds=round(seconds, 1),
         label_map_version=facts.label_map_version(),
+        data=facts.data(),
         gate_table=format_table(decision) if decision else "",
     )
     files.write_json(paths.run(run_id) / "run.json", {**outcome.to_json(), "state": "ended"})

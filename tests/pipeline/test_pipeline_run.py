@@ -99,6 +99,8 @@ def test_until_stops_there(root: Path) -> None:
     code, outcome, _ = run(root / "photos", root / "runs", "--until", "validation")
     assert code == 0
     assert list(_steps(outcome)) == ["ingest", "statistics", "schema", "validation"]
+    assert outcome["data"]["groups_in_several_splits"] == 0
+    assert outcome["data"]["drift"]["span"] == outcome["data"]["span"] == 1
     assert outcome["verdict"] is None
 
 
