@@ -19,6 +19,7 @@ from slimworks.components.ingest.catalogue import (
     open_catalogue,
 )
 from slimworks.components.ingest.config import DataConfig
+from slimworks.components.ingest.evidence import count_rejected
 from slimworks.components.ingest.images import Rejection, check_image
 from slimworks.components.ingest.listing import Exclusion
 from slimworks.components.ingest.selection import CONFLICTS
@@ -119,10 +120,7 @@ def _bounds_of(config: DataConfig) -> dict[str, Any]:
 
 
 def _evidence(catalogue: Catalogue, config: DataConfig) -> dict[str, Any]:
-    num_files = catalogue.count("SELECT COUNT(*) FROM listed")
-    num_rejected = catalogue.count(
-        "SELECT COUNT(*) FROM listed JOIN outcomes USING (name) WHERE reason IS NOT NULL"
-    )
+    num_rejected, num_files = count_rejected(catalogue)
     return {
         "bounds": _bounds_of(config),
         "rejected_fraction": num_rejected / max(1, num_files),

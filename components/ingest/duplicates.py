@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from slimworks.components.ingest.catalogue import Catalogue
+from slimworks.components.ingest.connectivity import component_of
 from slimworks.components.ingest.planning import Planned
 from slimworks.components.ingest.selection import CONFLICTS, files_of, shown
 
@@ -39,16 +40,10 @@ def identical_rows(catalogue: Catalogue) -> Iterator[Row]:
 
 def near_groups(planned: Planned) -> list[np.ndarray]:
     """Numbers of the images of each group of near-duplicates, [n] int; two or more each."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     members = np.unique(planned.pairs)
     if not len(members):
         return []
-    first, second = (np.searchsorted(members, planned.pairs[:, side]) for side in (0, 1))
-    shape = (len(members), len(members))
-    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=shape)
-    _, labels = connected_components(graph, directed=False)
+    labels = component_of(np.searchsorted(members, planned.pairs), len(members))
     order = np.argsort(labels, kind="stable")
     return np.split(members[order], np.flatnonzero(np.diff(labels[order])) + 1)
 

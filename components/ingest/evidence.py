@@ -42,10 +42,15 @@ def require_class_sizes(sizes: Mapping[str, int], minimum: int, source: str) -> 
     )
 
 
+def count_rejected(catalogue: Catalogue) -> tuple[int, int]:
+    """Number of files that cannot be used, and of all."""
+    num_rejected = catalogue.count(f"SELECT COUNT(*) {_REJECTED}")
+    return num_rejected, catalogue.count("SELECT COUNT(*) FROM listed")
+
+
 def require_few_rejects(catalogue: Catalogue, config: DataConfig) -> None:
     """Raises DataError with counts by reason where too many files cannot be used."""
-    num_files = catalogue.count("SELECT COUNT(*) FROM listed")
-    num_rejected = catalogue.count(f"SELECT COUNT(*) {_REJECTED}")
+    num_rejected, num_files = count_rejected(catalogue)
     fraction = num_rejected / max(1, num_files)
     if fraction <= config.max_rejected_fraction:
         return

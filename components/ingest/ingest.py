@@ -164,15 +164,13 @@ class _Ingest:
         return sizes, digest
 
     def _check(self, work: Path, checked: dict[str, Any]) -> None:
-        catalogue = self.catalogue
-        if catalogue.get("check_settings", check_settings(self.config)) != check_settings(
-            self.config
-        ):
+        catalogue, settings = self.catalogue, check_settings(self.config)
+        if catalogue.get("check_settings", settings) != settings:
             catalogue.forget_outcomes()
         if catalogue.get("place", checked["place"]) != checked["place"]:
             catalogue.forget_versions()
         with catalogue.transaction():
-            catalogue.set("check_settings", check_settings(self.config))
+            catalogue.set("check_settings", settings)
             catalogue.set("place", checked["place"])
         absorb_leftovers(catalogue, work)
         num_checked = check_all(catalogue, self.config, work, self.beam_pipeline_args)

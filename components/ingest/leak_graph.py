@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from slimworks.components import contracts
+from slimworks.components.ingest.connectivity import component_of
 
 SPLIT_LEAK = "split_leak"  # its user's or earlier split contradicts a more precious one
 SPLIT_BRIDGE = "split_bridge"  # new, and tied to two splits
@@ -59,11 +60,8 @@ class LeakGraph:
 
     def components(self) -> np.ndarray:
         """[nodes] number of the connected component of each node; nodes out of use stand alone."""
-        from scipy.sparse import csgraph  # late: the listing of a source needs no SciPy
-
         if not np.array_equal(self._used_then, self.is_used):
-            matrix = _matrix(self.ties(), self.num_nodes)
-            _, self._components = csgraph.connected_components(matrix, directed=False)
+            self._components = component_of(self.ties(), self.num_nodes)
             self._used_then = self.is_used.copy()
         return self._components
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from slimworks.components.ingest.connectivity import component_of
 from slimworks.components.ingest.perceptual import THUMBNAIL_SIZE
 
 # Counts changes of what is found.
@@ -201,14 +202,9 @@ class _Search:
         """Takes pairs [M, 2] for copies."""
         if not len(pairs):
             return
-        from scipy import sparse
-        from scipy.sparse import csgraph
-
         self._accepted.append(pairs)
         met, ends = np.unique(self._component[pairs], return_inverse=True)
-        ends = ends.reshape(-1, 2)
-        graph = sparse.coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), (len(met),) * 2)
-        _, label = csgraph.connected_components(graph, directed=False)
+        label = component_of(ends.reshape(-1, 2), len(met))
         _, representative = np.unique(label, return_index=True)
         renamed = np.arange(len(self._component), dtype=np.int32)
         renamed[met] = met[representative[label]]

@@ -12,6 +12,7 @@ import numpy as np
 
 from slimworks.components.ingest.catalogue import Catalogue
 from slimworks.components.ingest.checking import RULES_VERSION
+from slimworks.components.ingest.connectivity import component_of
 from slimworks.components.ingest.near_duplicates import SEARCH_VERSION, near_duplicate_pairs
 from slimworks.components.ingest.perceptual import FINGERPRINT_BYTES
 
@@ -98,13 +99,8 @@ def _old_pairs(catalogue: Catalogue, size: int) -> np.ndarray:
 
 def _stand_with_gone(pairs: np.ndarray, size: int) -> np.ndarray:
     """Images [size] bool that may have been connected by one that is gone, and by nothing else."""
-    from scipy import sparse
-    from scipy.sparse import csgraph
-
     num_nodes = max(size, int(pairs.max(initial=-1)) + 1)
-    edges = (np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1]))
-    graph = sparse.coo_array(edges, (num_nodes, num_nodes))
-    _, component = csgraph.connected_components(graph, directed=False)
+    component = component_of(pairs, num_nodes)
     return np.isin(component[:size], component[size:])
 
 
