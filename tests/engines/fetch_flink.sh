@@ -15,15 +15,6 @@ for program in mvn java; do
     exit 2
   fi
 done
-# Maven keeps what it has: a download that broke off goes on where it was.
-mvn --quiet --batch-mode --strict-checksums -Dstyle.color=never --file "$here/flink/pom.xml" \
-  org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies \
-  -DincludeScope=runtime -DoutputDirectory="$folder/.flink"
-if ! (cd "$folder/.flink" && sha256sum --check --quiet --strict "$here/flink/SHA256SUMS"); then
-  rm -r "$folder/.flink"
-  echo "Error: a file from Maven Central is not the one that was pinned (above)." >&2
-  echo "Fix:   remove it from Maven's own store (~/.m2/repository), then run again." >&2
-  exit 1
-fi
+sh "$here/copy_from_maven.sh" flink "$folder/.flink" -DincludeScope=runtime
 "$python" "$here/flink/job_server_jar.py" "$folder/.flink"
 mv "$folder/.flink" "$folder/flink"

@@ -14,14 +14,5 @@ for program in mvn javac; do
     exit 2
   fi
 done
-# Maven keeps what it has: a download that broke off goes on where it was.
-mvn --quiet --batch-mode --strict-checksums -Dstyle.color=never --file "$here/hdfs/pom.xml" \
-  org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies \
-  -DoutputDirectory="$folder/.hdfs"
-if ! (cd "$folder/.hdfs" && sha256sum --check --quiet --strict "$here/hdfs/SHA256SUMS"); then
-  rm -r "$folder/.hdfs"
-  echo "Error: a file from Maven Central is not the one that was pinned (above)." >&2
-  echo "Fix:   remove it from Maven's own store (~/.m2/repository), then run again." >&2
-  exit 1
-fi
+sh "$here/copy_from_maven.sh" hdfs "$folder/.hdfs"
 mv "$folder/.hdfs" "$folder/hdfs"
