@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-from typing import Any
+from typing import Any, TypedDict
 
-from slimworks.components.errors import ServingError
+from slimworks.components.contracts import SIGNATURE_EMBED
+from slimworks.components.errors import DataError, ServingError
 from slimworks.components.serving.protos import wire_pb2 as wire
 
 OUTPUTS = ("classes", "probabilities", "class_index", "is_known")
+_EMBEDDING = "embedding"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Prediction:
         class_names: The best k classes.
         probabilities: Their probabilities, in [0, 1].
         class_indices: Their indices in the label map.
-        is_known: Whether the best probability reaches the model's threshold.
+        is_known: Whether the answer is to be relied on (docs/calibration.md).
         version: Model version that answered.
     """
 
@@ -29,6 +31,70 @@ class Prediction:
     class_indices: tuple[int, ...]
     is_known: bool
     version: int
+
+    def top(self, top_k: int | None) -> Prediction:
+        """The same with the best `top_k` classes at most; None: with all that the model gave."""
+        return dataclasses.replace(
+            self,
+            class_names=self.class_names[:top_k],
+            probabilities=self.probabilities[:top_k],
+            class_indices=self.class_indices[:top_k],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What became of one image: exactly one of `prediction` and `error` is there.
+
+    Attributes:
+        name: Path or address of the image, as it was given.
+        prediction: What the model answered.
+        error: Why it answered nothing.
+    """
+
+    name: str
+    prediction: Prediction | None = None
+    error: DataError | None = None
+
+    def top(self, top_k: int | None) -> Answer:
+        """The same with the best `top_k` classes at most."""
+        if self.prediction is None:
+            return self
+        return dataclasses.replace(self, prediction=self.prediction.top(top_k))
+
+
+def found(answer: Answer) -> Prediction:
+    """The prediction of an answer that has one.
+
+    Raises:
+        DataError: The answer's error.
+    """
+    if answer.prediction is None:
+        assert answer.error is not None
+        raise answer.error
+    return answer.prediction
+
+
+class TensorSpec(TypedDict):
+    """A tensor of a signature: -1 is an open dimension, None an unknown rank."""
+
+    dtype: str
+    shape: list[int] | None
+
+
+class Signature(TypedDict):
+    """Tensors by alias, and the method that the signature is for."""
+
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+    method_name: str
+
+
+class ModelMetadata(TypedDict):
+    """The version that was asked, and its signatures by name."""
+
+    version: int
+    signatures: dict[str, Signature]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,13 +115,7 @@ def predictions(
     Raises:
         ServingError: An output is missing or has another size than `num_images` asks for.
     """
-    missing = [name for name in OUTPUTS if name not in response.outputs]
-    if missing:
-        raise ServingError(
-            f"Model {model_name!r} does not answer {', '.join(missing)}; it answers "
-            f"{', '.join(sorted(response.outputs)) or 'nothing'}.",
-            "Ask a model that was exported by SlimWorks, or another one with --model-name.",
-        )
+    _require_outputs(response, OUTPUTS, model_name)
     values = {name: tensor_values(response.outputs[name]) for name in OUTPUTS}
     top_k = len(values["classes"]) // num_images
     lengths = [len(values[name]) for name in OUTPUTS]
@@ -79,6 +139,39 @@ def predictions(
         )
         for row in range(num_images)
     ]
+
+
+def embeddings(
+    response: wire.PredictResponse, num_images: int, model_name: str
+) -> list[tuple[float, ...]]:
+    """Reads the answer of the signature `embed`: one vector an image, all of one length.
+
+    Raises:
+        ServingError: As for `predictions`.
+    """
+    _require_outputs(response, (_EMBEDDING,), model_name)
+    tensor = response.outputs[_EMBEDDING]
+    values = tensor_values(tensor)
+    length, rest = divmod(len(values), num_images)
+    if rest or not length:
+        raise ServingError(
+            f"Model {model_name!r} answered {len(values)} values of {_EMBEDDING} "
+            f"for {num_images} images.",
+            f"Look at its signature {SIGNATURE_EMBED!r}: Client.metadata().",
+        )
+    return [tuple(values[row * length : (row + 1) * length]) for row in range(num_images)]
+
+
+def _require_outputs(
+    response: wire.PredictResponse, names: tuple[str, ...], model_name: str
+) -> None:
+    missing = [name for name in names if name not in response.outputs]
+    if missing:
+        raise ServingError(
+            f"Model {model_name!r} does not answer {', '.join(missing)}; it answers "
+            f"{', '.join(sorted(response.outputs)) or 'nothing'}.",
+            "Ask a model that was exported by SlimWorks, or another one with --model-name.",
+        )
 
 
 _FIELDS = {
@@ -108,8 +201,30 @@ def tensor_values(tensor: wire.Tensor) -> list[Any]:
     return values + values[-1:] * (num_elements - len(values))
 
 
-def described(signature: wire.SignatureDef) -> dict[str, Any]:
-    """Signature as plain values: inputs and outputs by alias, and the method name."""
+def version_states(response: wire.GetModelStatusResponse) -> list[VersionStatus]:
+    """Reads a GetModelStatus answer."""
+    return [
+        VersionStatus(
+            version=status.version,
+            state=wire.ModelVersionStatus.State.Name(status.state),
+            error_code=status.status.error_code,
+            error_message=status.status.error_message,
+        )
+        for status in response.model_version_status
+    ]
+
+
+def model_metadata(response: wire.GetModelMetadataResponse) -> ModelMetadata:
+    """Reads a GetModelMetadata answer."""
+    packed = response.metadata["signature_def"].value
+    signatures = wire.SignatureDefMap.FromString(packed).signature_def
+    return {
+        "version": response.model_spec.version.value,
+        "signatures": {name: _described(signatures[name]) for name in sorted(signatures)},
+    }
+
+
+def _described(signature: wire.SignatureDef) -> Signature:
     return {
         "inputs": {alias: _described_tensor(info) for alias, info in signature.inputs.items()},
         "outputs": {alias: _described_tensor(info) for alias, info in signature.outputs.items()},
@@ -117,7 +232,7 @@ def described(signature: wire.SignatureDef) -> dict[str, Any]:
     }
 
 
-def _described_tensor(info: wire.TensorInfo) -> dict[str, Any]:
+def _described_tensor(info: wire.TensorInfo) -> TensorSpec:
     shape = info.tensor_shape
     known = wire.DataType.values()
     return {

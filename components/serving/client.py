@@ -1,4 +1,4 @@
-"""A client of TensorFlow Serving that needs grpcio and protobuf, not TensorFlow.
+"""Clients of TensorFlow Serving that need grpcio and protobuf, not TensorFlow.
 
 Start-up matters here (`slimworks predict`): nothing else is imported at module level.
 """
@@ -6,53 +6,46 @@ Start-up matters here (`slimworks predict`): nothing else is imported at module 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, TypeVar
 
 import grpc
 
-from slimworks.components.contracts import SIGNATURE_SERVE
-from slimworks.components.errors import DataError, ServingError
-from slimworks.components.serving import answers, image_bytes
-from slimworks.components.serving.answers import Prediction, VersionStatus
-from slimworks.components.serving.protos import wire_pb2 as wire
+from slimworks.components.errors import SlimWorksError
+from slimworks.components.serving import image_sources, model_requests
+from slimworks.components.serving.answers import (
+    Answer,
+    ModelMetadata,
+    Prediction,
+    VersionStatus,
+    found,
+)
+from slimworks.components.serving.async_client import AsyncClient as AsyncClient
+from slimworks.components.serving.channels import Tls as Tls
+from slimworks.components.serving.client_errors import RequestRefusedError as RequestRefusedError
+from slimworks.components.serving.client_errors import explained
+from slimworks.components.serving.image_sources import MAX_IMAGE_BYTES, ImageSource
+from slimworks.components.serving.model_requests import (
+    IMAGES_PER_REQUEST,
+    BaseClient,
+    Call,
+    Conversation,
+    Result,
+)
 
-DEFAULT_TIMEOUT_SECONDS = 30.0  # the first request after a load traces kernels: seconds for vgg
-MAX_ANSWER_BYTES = 64 << 20  # gRPC's own limit of 4 MB is met by 1001 classes x 500 images
-IMAGES_PER_REQUEST = 16
 
-_Response = TypeVar("_Response")
+class Client(BaseClient):
+    """Asks one model on one TF Serving-compatible server; threads may share it.
 
-
-class Client:
-    """Asks one model on one TF Serving-compatible server.
-
-    Args:
-        address: `host:port` or `unix:/path`.
-        model_name: Name that the server gives the model.
-        version: Model version; None asks the newest loaded one.
-        timeout_seconds: For each request, the connection included.
-        max_answer_bytes: Largest answer accepted.
+    `model_requests.BaseClient` describes the arguments.
     """
 
-    def __init__(
-        self,
-        address: str,
-        model_name: str,
-        *,
-        version: int | None = None,
-        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
-        max_answer_bytes: int = MAX_ANSWER_BYTES,
-    ) -> None:
-        self.address = address
-        self.model_name = model_name
-        self._version = version
-        self._timeout_seconds = timeout_seconds
-        self._channel = grpc.insecure_channel(
-            address, options=_channel_options(address, max_answer_bytes)
-        )
+    def _start(self) -> None:
+        self._channel = self._target.open()
+        self._is_closed = threading.Event()
 
     def __enter__(self) -> Client:
         return self
@@ -66,15 +59,19 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Closes the connection; calls that are under way end with an error."""
+        self._is_closed.set()
         self._channel.close()
 
-    def predict_bytes(self, images: Sequence[bytes]) -> list[Prediction]:
+    def predict_bytes(
+        self, images: Sequence[bytes], *, top_k: int | None = None
+    ) -> list[Prediction]:
         """Classifies encoded images in one request.
 
         Args:
             images: Encoded files. JPEG, PNG, GIF and plain BMP go as they are; WebP, TIFF,
                 JPEG 2000, PPM and other BMP are sent as PNG.
+            top_k: Classes of an answer at most; None: all that the model gives.
 
         Raises:
             DataError: An image is of no known format.
@@ -82,186 +79,127 @@ class Client:
         """
         if not images:
             return []
-        names = [f"image {position}" for position in range(len(images))]
-        return self._predict(
-            [image_bytes.servable(image, name) for image, name in zip(images, names, strict=True)]
-        )
+        encoded = model_requests.servable(images)
+        predictions = self._run(model_requests.predict_call(self._target, encoded))
+        return [prediction.top(top_k) for prediction in predictions]
 
-    def predict_files(self, paths: Sequence[str | os.PathLike[str]]) -> list[Prediction]:
+    def predict_files(
+        self, paths: Sequence[str | os.PathLike[str]], *, top_k: int | None = None
+    ) -> list[Prediction]:
         """Classifies image files, several to a request.
 
         Raises:
             DataError: A file cannot be read, or the model refuses it; the file is named.
             ServingError: As for `predict_bytes`.
         """
-        predictions: list[Prediction] = []
-        for chunk in _chunks(paths, IMAGES_PER_REQUEST):
-            images = [image_bytes.servable(_read(path), str(path)) for path in chunk]
-            try:
-                predictions.extend(self._predict(images))
-            except RequestRefusedError:
-                predictions.extend(self._predict_singly(chunk, images))
-        return predictions
+        files = (image_sources.ImageFile(path) for path in paths)
+        return [found(answer) for answer in self.predict_each(files, top_k=top_k)]
+
+    def predict_urls(self, urls: Sequence[str], *, top_k: int | None = None) -> list[Prediction]:
+        """Classifies images on the web: `image_urls.fetch` says within which limits.
+
+        Raises:
+            DataError: As for `predict_files`.
+            ServingError: As for `predict_bytes`.
+        """
+        images = (image_sources.ImageUrl(url) for url in urls)
+        return [found(answer) for answer in self.predict_each(images, top_k=top_k)]
+
+    def predict_each(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        top_k: int | None = None,
+        batch_size: int = IMAGES_PER_REQUEST,
+        concurrency: int = 1,
+        max_image_bytes: int = MAX_IMAGE_BYTES,
+    ) -> Iterator[Answer]:
+        """Classifies any number of images, in order, in memory for a few requests.
+
+        Args:
+            images: Files, addresses, bytes (`image_sources`), read when their turn comes.
+            top_k: Classes of an answer at most; None: all that the model gives.
+            batch_size: Images in a request at most.
+            concurrency: Requests under way at once.
+            max_image_bytes: Larger images are an error of theirs.
+
+        Yields:
+            An answer for each image; one that cannot be read, or that the model refuses, has an
+            error and costs no other its answer.
+
+        Raises:
+            ServingError: As for `predict_bytes`.
+        """
+        pool = ThreadPoolExecutor(concurrency, thread_name_prefix="predict")
+        pending: deque[Future[list[Answer]]] = deque()
+        try:
+            for batch in image_sources.batches(images, batch_size):
+                pending.append(pool.submit(self._answers, batch, top_k, max_image_bytes))
+                if len(pending) >= concurrency:
+                    yield from pending.popleft().result()
+            while pending:
+                yield from pending.popleft().result()
+        finally:
+            # Not waited for: who is interrupted closes the client, which ends them.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def embed_bytes(self, images: Sequence[bytes]) -> list[tuple[float, ...]]:
+        """The network's features of encoded images, by the signature `embed`, in one request.
+
+        Raises:
+            DataError: As for `predict_bytes`.
+            ServingError: As for `predict_bytes`; also a model without that signature.
+        """
+        if not images:
+            return []
+        encoded = model_requests.servable(images)
+        return self._run(model_requests.embed_call(self._target, encoded))
 
     def status(self) -> list[VersionStatus]:
         """States of the model's versions, newest first."""
-        response = self._call(
-            "ModelService/GetModelStatus",
-            wire.GetModelStatusRequest(model_spec=self._model_spec()),
-            wire.GetModelStatusResponse,
-        )
-        return [
-            VersionStatus(
-                version=status.version,
-                state=wire.ModelVersionStatus.State.Name(status.state),
-                error_code=status.status.error_code,
-                error_message=status.status.error_message,
-            )
-            for status in response.model_version_status
-        ]
+        return self._run(model_requests.status_call(self._target))
 
-    def metadata(self) -> dict[str, Any]:
-        """The model's version and signatures.
+    def metadata(self) -> ModelMetadata:
+        """The model's version and signatures."""
+        return self._run(model_requests.metadata_call(self._target))
 
-        Returns:
-            `{"version", "signatures": {name: {"inputs", "outputs", "method_name"}}}`; inputs
-            and outputs map a tensor's alias to `{"dtype", "shape"}`, -1 for an open dimension
-            and None for an unknown rank.
-        """
-        response = self._call(
-            "PredictionService/GetModelMetadata",
-            wire.GetModelMetadataRequest(
-                model_spec=self._model_spec(), metadata_field=["signature_def"]
-            ),
-            wire.GetModelMetadataResponse,
-        )
-        packed = response.metadata["signature_def"].value
-        signatures = wire.SignatureDefMap.FromString(packed).signature_def
-        return {
-            "version": response.model_spec.version.value,
-            "signatures": {
-                name: answers.described(signatures[name]) for name in sorted(signatures)
-            },
-        }
+    def _answers(
+        self, batch: deque[ImageSource], top_k: int | None, max_image_bytes: int
+    ) -> list[Answer]:
+        answers: list[Answer] = []
+        while batch:
+            images = image_sources.load(batch, max_image_bytes)
+            answers += self._held(model_requests.answering(self._target, images))
+        return [answer.top(top_k) for answer in answers]
 
-    def _predict_singly(
-        self, paths: Sequence[str | os.PathLike[str]], images: Sequence[bytes]
-    ) -> Iterator[Prediction]:
-        """Finds the file for which the model refused a whole request."""
-        for path, image in zip(paths, images, strict=True):
-            try:
-                yield from self._predict([image])
-            except RequestRefusedError as error:
-                raise DataError(
-                    f"The model cannot read {path}: {error.message}",
-                    "Leave the file out, or re-export it as JPEG or PNG.",
-                ) from error
-
-    def _predict(self, images: Sequence[bytes]) -> list[Prediction]:
-        request = wire.PredictRequest(model_spec=self._model_spec(SIGNATURE_SERVE))
-        tensor = request.inputs["images"]
-        tensor.dtype = wire.DT_STRING
-        tensor.tensor_shape.dim.add(size=len(images))
-        tensor.string_val.extend(images)
-        response = self._call("PredictionService/Predict", request, wire.PredictResponse)
-        return answers.predictions(response, len(images), self.model_name)
-
-    def _model_spec(self, signature_name: str = "") -> wire.ModelSpec:
-        spec = wire.ModelSpec(name=self.model_name, signature_name=signature_name)
-        if self._version is not None:
-            spec.version.value = self._version
-        return spec
-
-    def _call(self, method: str, request: Any, response_class: type[_Response]) -> _Response:
-        call = self._channel.unary_unary(
-            f"/tensorflow.serving.{method}",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=response_class.FromString,  # type: ignore[attr-defined]
-        )
+    def _held(self, conversation: Conversation[Result]) -> Result:
         try:
-            return call(request, timeout=self._timeout_seconds)
-        except grpc.RpcError as error:
-            # TensorFlow adds the graph's nodes below the first line: nothing for a user.
-            details = (error.details() or "").partition("\n")[0]
-            raise self._explained(error.code(), details) from error
+            call = next(conversation)
+            while True:
+                try:
+                    predictions = self._run(call)
+                except SlimWorksError as error:
+                    call = conversation.throw(error)
+                else:
+                    call = conversation.send(predictions)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
 
-    def _explained(self, code: grpc.StatusCode, details: str) -> ServingError:
-        """Turns a gRPC status into what the user can do about it."""
-        if code == grpc.StatusCode.UNAVAILABLE:
-            return ServingError(
-                f"No server answers at {self.address} ({details}).",
-                "Start one with `slimworks serve --port=8500 --model_name=NAME "
-                "--model_base_path=DIR`, or name another with --server HOST:PORT.",
-            )
-        if code == grpc.StatusCode.NOT_FOUND:
-            return self._not_found(details)
-        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-            return ServingError(
-                f"{self.address} did not answer within {self._timeout_seconds:g} seconds.",
-                "Raise --timeout, or send fewer images at once.",
-            )
-        if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return ServingError(
-                f"The answer of {self.address} is too large or the server is full: {details}.",
-                "Send fewer images at once.",
-            )
-        if code == grpc.StatusCode.UNIMPLEMENTED:
-            return ServingError(
-                f"{self.address} answers gRPC, but is no TensorFlow Serving ({details}).",
-                "Give the gRPC port of the model server (8500 by default) as --server HOST:PORT.",
-            )
-        if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION):
-            return RequestRefusedError(
-                f"Model {self.model_name!r} at {self.address} refused the request: {details}",
-                "Check that the images open, and that the model was exported by SlimWorks.",
-                message=details,
-            )
-        return ServingError(
-            f"Model {self.model_name!r} at {self.address} failed: {code.name} {details}",
-            "Look into the server's log.",
+    def _run(self, call: Call[Result]) -> Result:
+        attempts = self._attempts()
+        while True:
+            try:
+                return call.read(self._sent(call, attempts.remaining_seconds()))
+            except grpc.RpcError as error:
+                pause = attempts.pause_seconds(error.code())
+                if pause is None or self._is_closed.wait(pause):
+                    raise explained(self._target, error) from error
+
+    def _sent(self, call: Call[Result], timeout_seconds: float) -> object:
+        method = self._channel.unary_unary(
+            f"/tensorflow.serving.{call.method}",
+            request_serializer=call.serialize,
+            response_deserializer=call.response_class.FromString,
         )
-
-    def _not_found(self, details: str) -> ServingError:
-        if self._version is not None:
-            return ServingError(
-                f"{self.address} has no version {self._version} of a model named "
-                f"{self.model_name!r} ({details}).",
-                "Leave --version out to ask the newest one, or check --model-name.",
-            )
-        return ServingError(
-            f"{self.address} serves no model named {self.model_name!r} ({details}).",
-            "Give the name that the server was started with (its --model_name) as --model-name.",
-        )
-
-
-class RequestRefusedError(ServingError):
-    """The model itself refused the request: an image may be to blame."""
-
-    def __init__(self, cause: str, fix: str, message: str = "") -> None:
-        super().__init__(cause, fix)
-        self.message = message
-
-
-def _channel_options(address: str, max_answer_bytes: int) -> list[tuple[str, int]]:
-    options = [
-        ("grpc.max_receive_message_length", max_answer_bytes),
-        ("grpc.max_send_message_length", -1),
-    ]
-    if address.startswith(("127.", "localhost", "[::1]", "unix:")):
-        # gRPC would send even loopback traffic to the proxy named in http_proxy.
-        options.append(("grpc.enable_http_proxy", 0))
-    return options
-
-
-def _chunks(items: Sequence[Any], length: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), length):
-        yield items[start : start + length]
-
-
-def _read(path: str | os.PathLike[str]) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions."
-        ) from error
+        return method(call.request, timeout=timeout_seconds)

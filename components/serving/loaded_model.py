@@ -1,29 +1,29 @@
-"""One SavedModel in memory, run through a TF1 session callable.
+"""One SavedModel in memory, asked by its signatures.
 
 Feeding tensors by name is what TensorFlow Serving does: no check of shapes against the
 signature, an output filter prunes the graph, and models load that `tf.saved_model.load`
-rejects. `_make_callable_from_options` is private API: the version is pinned, and tests hold it.
+rejects.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
-from tensorflow.python.client import session as tf_session
-from tensorflow.python.framework import dtypes, errors_impl, ops
-from tensorflow.python.saved_model import loader_impl
 
 from slimworks.components.serving import tensors
+from slimworks.components.serving.graph_session import GraphSession
 from slimworks.components.serving.request_errors import Code, RequestError
+
+if TYPE_CHECKING:
+    from slimworks.components.serving.batching import Batcher
 
 SERVE_TAG = "serve"
 DEFAULT_SIGNATURE = "serving_default"
-_MAX_CALLABLES = 64  # output filters come from clients: they must not fill the memory
 
 
 class LoadedModel:
@@ -31,29 +31,46 @@ class LoadedModel:
 
     Args:
         path: Folder with saved_model.pb.
+        tags: Tags of the graph to load.
+        session_config: Threads and memory of TensorFlow; None leaves them to it.
+        batcher: Runs requests that arrive together as one; None runs each for itself.
+        answer_in_content: Whether `predict` answers in `tensor_content`, not in typed fields.
 
     Raises:
         OSError, tf.errors.OpError, RuntimeError, ...: It cannot be loaded.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        tags: Sequence[str] = (SERVE_TAG,),
+        session_config: config_pb2.ConfigProto | None = None,
+        batcher: Batcher | None = None,
+        answer_in_content: bool = False,
+    ) -> None:
         self.path = path
-        self._session = tf_session.Session(graph=ops.Graph())
-        try:
-            loader = loader_impl.SavedModelLoader(str(path))
-            meta_graph = loader.load(self._session, [SERVE_TAG])
-        except BaseException:
-            self._session.close()
-            raise
-        self.signatures: Mapping[str, meta_graph_pb2.SignatureDef] = dict(meta_graph.signature_def)
-        self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Callable[..., Any]] = {}
-        self._lock = threading.Lock()
+        self._batcher = batcher
+        self._answer_in_content = answer_in_content
+        self._timeout_seconds: float | None = None
+        self._session = GraphSession(path, tags, session_config)
+        self.signatures: Mapping[str, meta_graph_pb2.SignatureDef] = self._session.signatures
 
     def close(self) -> None:
         """Frees the variables; no request may be running."""
-        with self._lock:
-            self._callables.clear()
         self._session.close()
+
+    def within(self, seconds: float | None) -> LoadedModel:
+        """The same model, whose runs end with DEADLINE_EXCEEDED after this time; None: never."""
+        limited = copy.copy(self)
+        limited._timeout_seconds = seconds
+        return limited
+
+    def prepare(self, signature_name: str) -> None:
+        """Does for one signature what its first request would wait for; computes nothing."""
+        signature = self.signatures[signature_name]
+        feeds = [signature.inputs[alias].name for alias in sorted(signature.inputs)]
+        self._session.prepare(feeds, sorted({info.name for info in signature.outputs.values()}))
 
     def predict(
         self,
@@ -75,11 +92,39 @@ class LoadedModel:
         given = {alias: inputs[alias] for alias in inputs}
         given |= {alias: v for alias, v in signature.defaults.items() if alias not in given}
         _check_inputs(given, signature)
+        arrays = {alias: tensors.to_array(given[alias], alias) for alias in sorted(given)}
+        values = self.run(signature, arrays, output_filter)
+        return {
+            alias: tensors.to_proto(value, as_content=self._answer_in_content)
+            for alias, value in values.items()
+        }
+
+    def run(
+        self,
+        signature: meta_graph_pb2.SignatureDef,
+        arrays: Mapping[str, Any],
+        output_filter: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Runs a signature on arrays that have its dtypes; arrays by alias, in and out.
+
+        Raises:
+            RequestError: The filter names what the signature has not, or an op fails.
+        """
         outputs = _filtered(signature, output_filter)
-        feeds = {signature.inputs[a].name: tensors.to_array(given[a], a) for a in sorted(given)}
+        feeds = {signature.inputs[alias].name: array for alias, array in arrays.items()}
         fetches = sorted({info.name for info in outputs.values()})
-        values = dict(zip(fetches, self._run(feeds, fetches), strict=True))
-        return {alias: tensors.to_proto(values[info.name]) for alias, info in outputs.items()}
+        values = dict(zip(fetches, self.run_tensors(feeds, fetches), strict=True))
+        return {alias: values[info.name] for alias, info in outputs.items()}
+
+    def run_tensors(self, feeds: Mapping[str, Any], fetches: Sequence[str]) -> Sequence[Any]:
+        """Computes tensors by name from others.
+
+        Raises:
+            RequestError: An op fails; code and text are TensorFlow's.
+        """
+        if self._batcher:
+            return self._batcher.run(feeds, fetches, self._session.run, self._timeout_seconds)
+        return self._session.run(feeds, fetches, self._timeout_seconds)
 
     def _signature(self, name: str) -> meta_graph_pb2.SignatureDef:
         if name not in self.signatures:
@@ -87,22 +132,6 @@ class LoadedModel:
                 Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.'
             )
         return self.signatures[name]
-
-    def _run(self, feeds: Mapping[str, Any], fetches: Sequence[str]) -> Sequence[Any]:
-        try:
-            return self._callable(tuple(feeds), tuple(fetches))(*feeds.values())
-        except errors_impl.OpError as error:
-            raise RequestError(error.error_code, error.message) from error
-
-    def _callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Callable[..., Any]:
-        with self._lock:
-            if (feeds, fetches) not in self._callables:
-                if len(self._callables) >= _MAX_CALLABLES:
-                    self._callables.clear()
-                options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-                prepared = self._session._make_callable_from_options(options)
-                self._callables[feeds, fetches] = prepared
-            return self._callables[feeds, fetches]
 
 
 def _check_inputs(
@@ -121,8 +150,8 @@ def _check_inputs(
         if given[alias].dtype != info.dtype:
             raise RequestError(
                 Code.INVALID_ARGUMENT,
-                f"Expects input {alias} to be {_dtype_name(info.dtype)} but "
-                f"{_dtype_name(given[alias].dtype)} is provided",
+                f"Expects input {alias} to be {tensors.dtype_name(info.dtype)} but "
+                f"{tensors.dtype_name(given[alias].dtype)} is provided",
             )
 
 
@@ -145,10 +174,3 @@ def _filtered(
 
 def _braced(names: Iterable[str]) -> str:
     return "{" + ",".join(sorted(names)) + "}"
-
-
-def _dtype_name(number: int) -> str:
-    try:
-        return dtypes.as_dtype(number).name
-    except TypeError:
-        return f"DT_{number}"

@@ -37,7 +37,8 @@ class ServerProcess:
         extra_flags: More flags of `slimworks serve`.
 
     Attributes:
-        address: `host:port`, inside the block.
+        address: `host:port` of gRPC, inside the block; with TCP off, `unix:path`.
+        rest_address: `host:port` of REST, inside the block.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class ServerProcess:
         extra_flags: tuple[str, ...] = (),
     ) -> None:
         self.address = ""
+        self.rest_address = ""
         self._start_timeout_seconds = start_timeout_seconds
         self._command = [
             sys.executable, "-m", "slimworks.components.serving",
             f"--port={port}",
+            "--rest_api_port=-1",  # the system chooses
             f"--model_name={model_name}",
             f"--model_base_path={os.fspath(model_base_path)}",
             f"--file_system_poll_wait_seconds={poll_wait_seconds}",
@@ -69,10 +72,11 @@ class ServerProcess:
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log
         )
         try:
-            self.address = self._wait_for_address()
+            ready = self._wait_until_ready()
         except BaseException:
             self._end()
             raise
+        self.address, self.rest_address = ready["address"], ready["rest_address"]
         _logger.info("Server %d answers at %s", self.pid, self.address)
         return self
 
@@ -111,10 +115,10 @@ class ServerProcess:
         return ServingError(
             "\n  ".join([cause, *lines]),
             "Serve the folder by hand to look closer: "
-            + " ".join(["slimworks", "serve", *self._command[4:6]]),
+            + " ".join(["slimworks", "serve", *self._command[5:7]]),
         )
 
-    def _wait_for_address(self) -> str:
+    def _wait_until_ready(self) -> dict[str, str]:
         """Reads the ready line from the server's stdout.
 
         Raises:
@@ -132,7 +136,8 @@ class ServerProcess:
         if not line:
             code = self._process.wait(_STOP_TIMEOUT_SECONDS)
             raise self.error(f"The server ended with exit code {code} before it was ready.")
-        return str(json.loads(line)["address"])
+        ready: dict[str, str] = json.loads(line)
+        return ready
 
     def _end(self) -> None:
         assert self._process.stdin is not None

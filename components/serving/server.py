@@ -1,31 +1,45 @@
-"""The embedded model server: one process, one model, TensorFlow Serving's gRPC interface."""
+"""The embedded model server: one process that answers as TensorFlow Serving does."""
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
+import dataclasses
 import logging
 import os
+import resource
 import signal
+import socket
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from slimworks.components.errors import EXIT_INTERRUPTED, ServingError
+from slimworks.components.errors import EXIT_INTERRUPTED, ConfigError, ServingError
 from slimworks.components.serving import light_tensorflow
 from slimworks.components.serving.flags import ServerFlags
-from slimworks.components.serving.versions import Versions
+from slimworks.components.serving.request_errors import Code, RequestError
 
 if TYPE_CHECKING:
-    import grpc
-
-    from slimworks.components.serving.loaded_model import LoadedModel
+    from slimworks.components.serving.api import Api
+    from slimworks.components.serving.http_server import RestServer
+    from slimworks.components.serving.manager import Manager
+    from slimworks.components.serving.model_config import ModelConfig
+    from slimworks.components.serving.page.try_page import TryPage
 
 _MICROS_PER_SECOND = 1_000_000
+_LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
+_MAX_FILES = 65_536
 _RETRY_POLL_SECONDS = 1.0  # while starting, or when the base path is not followed
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Addresses:
+    """Where a server answers: `host:port` or `unix:path`; `rest` is empty without REST."""
+
+    grpc: str
+    rest: str = ""
 
 
 class Stop:
@@ -41,29 +55,27 @@ class Stop:
         self.event.set()
 
 
-def serve(flags: ServerFlags, *, on_ready: Callable[[str], None] | None = None) -> int:
+def serve(flags: ServerFlags, *, on_ready: Callable[[Addresses], None] | None = None) -> int:
     """Serves until SIGTERM or SIGINT, then lets running requests end.
 
     Args:
         flags: What to serve and where.
-        on_ready: Called with the address (`host:port` or `unix:path`) once a version is
-            AVAILABLE and the port is open.
+        on_ready: Called once every model has a version that is AVAILABLE and the ports are open.
 
     Returns:
         Exit code: 0 after SIGTERM, 130 after SIGINT.
 
     Raises:
-        ServingError: The port is taken, or the model cannot be loaded.
+        ConfigError: A configuration file is wrong.
+        ServingError: A port is taken, or a model cannot be loaded.
     """
     with _stop_signals() as stop:
         if flags.stop_when_stdin_closes:
             threading.Thread(target=_stop_at_end_of_stdin, args=(stop,), daemon=True).start()
-        _check_port_is_free(flags)
+        _raise_file_limit()
         light_tensorflow.install()
-        versions = _make_versions(flags)
-        if _wait_until_available(versions, flags, stop.event):
-            _serve_until_stopped(versions, flags, stop.event, on_ready)
-        versions.close()
+        _check_ports_are_free(flags)
+        _Server(flags, stop.event).run(on_ready)
     _logger.info("Server ended")
     return stop.exit_code
 
@@ -80,6 +92,14 @@ def _stop_signals() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
+def _raise_file_limit() -> None:
+    """Each connection is an open file, and the usual soft limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_FILES if hard == resource.RLIM_INFINITY else min(_MAX_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _stop_at_end_of_stdin(stop: Stop) -> None:
     # The descriptor, not sys.stdin: a thread inside a buffered read blocks the interpreter's end.
     while os.read(0, 1):
@@ -87,148 +107,245 @@ def _stop_at_end_of_stdin(stop: Stop) -> None:
     stop.event.set()
 
 
-def _make_versions(flags: ServerFlags) -> Versions:
-    return Versions(
-        flags.model_name,
-        flags.model_base_path,
-        lambda path: load_model(path, warm_up_first=flags.enable_model_warmup),
-        max_num_load_retries=flags.max_num_load_retries,
-        load_retry_interval_seconds=flags.load_retry_interval_micros / _MICROS_PER_SECOND,
-    )
+class _Server:
+    """What lives as long as the process."""
+
+    def __init__(self, flags: ServerFlags, stop: threading.Event) -> None:
+        # Nothing here loads TensorFlow: a server that waits for its folder says so at once.
+        from slimworks.components.serving.loading import Loader
+        from slimworks.components.serving.manager import Manager
+        from slimworks.components.serving.metrics import Metrics
+        from slimworks.components.serving.request_log import request_logs_of
+
+        self._flags = flags
+        self._stop = stop
+        self._metrics_path = _metrics_path(flags)
+        self._metrics = Metrics()
+        self._request_logs = request_logs_of(flags, self._metrics)
+        wait_seconds = flags.file_system_poll_wait_seconds
+        self._manager: Manager = Manager(
+            Loader(flags, self._metrics),
+            max_num_load_retries=flags.max_num_load_retries,
+            load_retry_interval_seconds=flags.load_retry_interval_micros / _MICROS_PER_SECOND,
+            wait_seconds=wait_seconds if wait_seconds > 0 else _RETRY_POLL_SECONDS,
+            allow_labels_of_unavailable=flags.allow_version_labels_for_unavailable_models,
+            on_configs=self._request_logs.configure,
+        )
+
+    def run(self, on_ready: Callable[[Addresses], None] | None) -> None:
+        """Loads, opens the ports, serves until told to stop."""
+        from slimworks.components.serving.grpc_server import read_credentials
+
+        read_credentials(self._flags)  # what is wrong in it shows before a model is loaded
+        try:
+            configs = _first_configs(self._flags)
+            self._start_logs(configs)
+            if self._loads(configs):
+                self._serve(on_ready)
+        finally:
+            self._manager.close()
+            self._request_logs.close()
+
+    def _start_logs(self, configs: Sequence[ModelConfig]) -> None:
+        try:
+            self._request_logs.configure(configs)
+        except RequestError as error:
+            raise ConfigError(
+                f"{error.message}.", "Give --request_log, or logging_config, a folder to write to."
+            ) from error
+
+    def _loads(self, configs: Sequence[ModelConfig]) -> bool:
+        """Loads the first models; False when told to stop before they are AVAILABLE."""
+        try:
+            return self._manager.start(configs, is_wanted=lambda: not self._stop.is_set())
+        except RequestError as error:
+            if error.code == Code.FAILED_PRECONDITION:
+                fix = (
+                    "Add --allow_version_labels_for_unavailable_models, as TensorFlow Serving asks."
+                )
+            else:
+                fix = self._fix_of_failed_load()
+            raise ServingError(f"Failed to start server. Error: {error.message}", fix) from error
+
+    def _fix_of_failed_load(self) -> str:
+        folder = next(
+            versions.base_path / str(versions.failures()[0].version)
+            for versions in self._manager.models.all().values()
+            if versions.failures()
+        )
+        return f"Look into {folder}, or remove that folder to serve the version before it."
+
+    def _serve(self, on_ready: Callable[[Addresses], None] | None) -> None:
+        from slimworks.components.serving import grpc_server
+        from slimworks.components.serving.api import Api
+        from slimworks.components.serving.service import add_services
+
+        api = Api(
+            self._manager.models,
+            self._metrics,
+            check_method_names=self._flags.enable_signature_method_name_check,
+            request_logs=self._request_logs,
+        )
+        server, address = grpc_server.start(
+            self._flags,
+            lambda server: add_services(server, api, self._manager),
+            is_stopping=self._stop.is_set,
+        )
+        rest: RestServer | None = None
+        followers = [
+            threading.Thread(target=self._follow_folders, name="versions"),
+            threading.Thread(target=self._follow_config, name="config"),
+        ]
+        try:
+            rest, rest_address = _started_rest(api, self._flags, self._metrics_path)
+            for follower in followers:
+                follower.start()
+            _logger.info("Running gRPC ModelServer at %s ...", address)
+            if rest:
+                _logger.info("Exporting HTTP/REST API at:%s ...", rest_address)
+            if on_ready:
+                on_ready(Addresses(address, rest_address))
+            self._stop.wait()
+            _logger.info("Stopping: %g s for running requests", self._flags.drain_seconds)
+        finally:
+            self._stop.set()
+            deadline = time.monotonic() + self._flags.drain_seconds
+            if rest:
+                rest.stop(self._flags.drain_seconds)
+            grpc_server.stop(server, deadline)
+            for follower in followers:
+                if follower.is_alive():
+                    follower.join()
+
+    def _follow_folders(self) -> None:
+        wait_seconds = self._flags.file_system_poll_wait_seconds
+        if wait_seconds <= 0:  # TensorFlow Serving: look once
+            return
+        while not self._stop.wait(wait_seconds):
+            try:
+                self._manager.poll()
+            except OSError as error:  # a volume may be away for a moment; the next poll tries again
+                _logger.warning("Cannot list the versions: %s", error)
+
+    def _follow_config(self) -> None:
+        """Reads the config file again and again; one that is wrong changes nothing."""
+        from slimworks.components.serving.model_config import read_model_config
+
+        wait_seconds = self._flags.model_config_file_poll_wait_seconds
+        if wait_seconds <= 0 or not self._flags.model_config_file:
+            return
+        while not self._stop.wait(wait_seconds):
+            try:
+                config = read_model_config(self._flags.model_config_file)
+                self._manager.reload(config, is_wanted=lambda: not self._stop.is_set())
+            except ConfigError as error:
+                _logger.error("The model config stays as it was: %s", error.cause)
+            except RequestError as error:
+                _logger.error("The model config is not applied: %s", error.message)
 
 
-def load_model(path: Path, *, warm_up_first: bool) -> LoadedModel:
-    """Loads a SavedModel and runs its warm-up requests; what fails half-way is freed."""
-    from slimworks.components.serving.loaded_model import LoadedModel
-    from slimworks.components.serving.warmup import warm_up
-
-    model = LoadedModel(path)
-    try:
-        if warm_up_first:
-            warm_up(model)
-    except BaseException:
-        model.close()
-        raise
-    return model
-
-
-def _wait_until_available(versions: Versions, flags: ServerFlags, stop: threading.Event) -> bool:
-    """Loads the first version. False when told to stop before there was one.
+def _first_configs(flags: ServerFlags) -> list[ModelConfig]:
+    """The models that the flags name.
 
     Raises:
-        ServingError: The newest version failed all its tries.
+        ConfigError: The config file is wrong.
     """
-    wait_seconds = flags.file_system_poll_wait_seconds
-    while not stop.is_set():
-        versions.poll()
-        if versions.is_available():
-            return True
-        failures = versions.failures()
-        if failures:
-            listed = ", ".join(
-                f"{{name: {flags.model_name} version: {failure.version}}} due to error: "
-                f"{failure.error_message}"
-                for failure in failures
-            )
-            raise ServingError(
-                f"Failed to start server. Error: {len(failures)} servable(s) did not become "
-                f"available: {{{listed}}}",
-                f"Look into {flags.model_base_path}/{failures[0].version}, or remove that folder "
-                "to serve the version before it.",
-            )
-        stop.wait(wait_seconds if wait_seconds > 0 else _RETRY_POLL_SECONDS)
-    return False
-
-
-def _serve_until_stopped(
-    versions: Versions,
-    flags: ServerFlags,
-    stop: threading.Event,
-    on_ready: Callable[[str], None] | None,
-) -> None:
-    server, address = _started_server(versions, flags)
-    follower = threading.Thread(target=_follow, args=(versions, flags, stop), name="versions")
-    follower.start()
-    _logger.info("Running gRPC ModelServer at %s ...", address)
-    try:
-        if on_ready:
-            on_ready(address)
-        stop.wait()
-        _logger.info("Stopping: no new requests, %g s for the running ones", flags.drain_seconds)
-    finally:
-        stop.set()
-        server.stop(flags.drain_seconds).wait()
-        follower.join()
-
-
-def _follow(versions: Versions, flags: ServerFlags, stop: threading.Event) -> None:
-    wait_seconds = flags.file_system_poll_wait_seconds
-    if wait_seconds <= 0:  # TensorFlow Serving: look once
-        return
-    while not stop.wait(wait_seconds):
-        try:
-            versions.poll()
-        except OSError as error:  # a volume may be away for a moment; the next poll tries again
-            _logger.warning("Cannot list %s: %s", flags.model_base_path, error)
-
-
-def _started_server(versions: Versions, flags: ServerFlags) -> tuple[grpc.Server, str]:
-    import grpc
-
-    from slimworks.components.serving.service import Models, add_services
-
-    num_threads = flags.grpc_max_threads or 4 * (os.cpu_count() or 1)
-    server = grpc.server(
-        concurrent.futures.ThreadPoolExecutor(num_threads, thread_name_prefix="request"),
-        options=[
-            ("grpc.so_reuseport", 0),  # else a second server takes half of the requests, silently
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
-        ],
+    from slimworks.components.serving.model_config import (
+        ModelConfig,
+        model_configs,
+        read_model_config,
     )
-    add_services(server, Models({flags.model_name: versions}))
-    address = _bind(server, flags)
+
+    if not flags.model_config_file:
+        return [ModelConfig(flags.model_name, os.path.abspath(flags.model_base_path))]
+    try:
+        return model_configs(read_model_config(flags.model_config_file))
+    except RequestError as error:
+        raise ConfigError(
+            f"{flags.model_config_file} is refused: {error.message}", "Correct it in that file."
+        ) from error
+
+
+def _metrics_path(flags: ServerFlags) -> str:
+    """Path of Prometheus' metrics, empty where they are not asked for."""
+    from slimworks.components.serving.gap_messages import MonitoringConfig
+    from slimworks.components.serving.model_config import read_text_proto
+
+    if not flags.monitoring_config_file:
+        return ""
+    config = read_text_proto(
+        flags.monitoring_config_file,
+        MonitoringConfig(),
+        "monitoring_config_file",
+        "tensorflow.serving.MonitoringConfig",
+    )
+    prometheus = config.prometheus_config
+    if not prometheus.enable:
+        return ""
+    return prometheus.path or "/monitoring/prometheus/metrics"
+
+
+def _started_rest(api: Api, flags: ServerFlags, metrics_path: str) -> tuple[RestServer | None, str]:
+    from slimworks.components.serving.grpc_server import (
+        default_num_threads,
+        port_is_taken,
+        tcp_address,
+    )
+
+    if not flags.rest_api_port:
+        return None, ""
+    if flags.rest_api_port == flags.port:
+        _logger.error("REST is off: --rest_api_port is the gRPC port, %d", flags.port)
+        return None, ""
+    from slimworks.components.serving.http_server import RestServer
+    from slimworks.components.serving.rest import Rest
+
+    try:
+        listener = _listener(flags.host, max(0, flags.rest_api_port))
+    except OSError as error:
+        raise port_is_taken(flags.host, flags.rest_api_port, "rest_api_port") from error
+    address = tcp_address(flags.host, listener.getsockname()[1])
+    timeout_seconds = flags.rest_api_timeout_in_ms / 1_000
+    limited = api.within(timeout_seconds)
+    server = RestServer(
+        Rest(limited, metrics_path=metrics_path, page=_try_page(limited, flags)),
+        listener,
+        num_threads=flags.rest_api_num_threads or default_num_threads(flags),
+        max_waiting=flags.max_queued_requests,
+        timeout_seconds=timeout_seconds,
+        max_body_bytes=flags.max_message_bytes,
+        has_cors=flags.rest_api_enable_cors_support,
+    )
     server.start()
     return server, address
 
 
-def _bind(server: grpc.Server, flags: ServerFlags) -> str:
-    """Opens what the flags ask for; returns the TCP address, or the socket's without one."""
-    socket_address = f"unix:{flags.grpc_socket_path}" if flags.grpc_socket_path else ""
-    try:
-        if socket_address:
-            server.add_insecure_port(socket_address)
-        if socket_address and not flags.port:
-            return socket_address
-        port = server.add_insecure_port(_tcp_address(flags.host, flags.port))
-    except RuntimeError as error:  # all that grpc says
-        raise _port_is_taken(flags) from error
-    return _tcp_address(flags.host, port)
+def _try_page(api: Api, flags: ServerFlags) -> TryPage | None:
+    if not flags.enable_try_page:
+        return None
+    from slimworks.components.serving.page.try_page import TryPage
+
+    if flags.host not in _LOOPBACK_HOSTS:
+        _logger.warning("--enable_try_page: everyone who reaches %s can open the page.", flags.host)
+    return TryPage(api, max_image_bytes=flags.max_message_bytes)
 
 
-def _tcp_address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=1_024)
+    listener.setblocking(False)
+    return listener
 
 
-def _check_port_is_free(flags: ServerFlags) -> None:
-    """Fails before the model is loaded, not minutes later."""
-    import socket
+def _check_ports_are_free(flags: ServerFlags) -> None:
+    """Fails before a model is loaded, not minutes later."""
+    from slimworks.components.serving.grpc_server import port_is_taken
 
-    if not flags.port:
-        return
-    try:
-        with socket.create_server(
-            (flags.host, flags.port),
-            family=socket.AF_INET6 if ":" in flags.host else socket.AF_INET,
-        ):
-            pass
-    except OSError as error:
-        raise _port_is_taken(flags) from error
-
-
-def _port_is_taken(flags: ServerFlags) -> ServingError:
-    address = _tcp_address(flags.host, flags.port)
-    return ServingError(
-        f"Cannot listen on {address}: the port is in use or the address is not of this machine.",
-        f"Stop the other server, or choose another port: --port={flags.port % 65_535 + 1}.",
-    )
+    for flag in ("port", "rest_api_port"):
+        port = getattr(flags, flag)
+        if port <= 0:
+            continue
+        try:
+            _listener(flags.host, port).close()
+        except OSError as error:
+            raise port_is_taken(flags.host, port, flag) from error

@@ -70,15 +70,28 @@ class _Version:
         return self.state == State.END and self.error_code != 0
 
 
-def latest(found: Iterable[int]) -> list[int]:
-    """Version policy `latest{1}`, TensorFlow Serving's default: the highest number."""
-    return sorted(found, reverse=True)[:1]
+Policy = Callable[[Iterable[int]], list[int]]  # versions on disk -> wanted ones, newest first
+
+
+def latest(found: Iterable[int], num_versions: int = 1) -> list[int]:
+    """Version policy `latest`, TensorFlow Serving's default: the highest numbers."""
+    return sorted(found, reverse=True)[:num_versions]
+
+
+def every(found: Iterable[int]) -> list[int]:
+    """Version policy `all`."""
+    return sorted(found, reverse=True)
+
+
+def specific(found: Iterable[int], numbers: Iterable[int]) -> list[int]:
+    """Version policy `specific`: these, where they are on disk."""
+    return sorted(set(found).intersection(numbers), reverse=True)
 
 
 class Versions:
     """The versions of one model.
 
-    `poll` is called from one thread; everything else from any.
+    `poll` and `apply` are called by one thread at a time; everything else from any.
 
     Args:
         model_name: For messages.
@@ -97,10 +110,10 @@ class Versions:
         *,
         max_num_load_retries: int = 5,
         load_retry_interval_seconds: float = 60.0,
-        policy: Callable[[Iterable[int]], list[int]] = latest,
+        policy: Policy = latest,
     ) -> None:
         self.model_name = model_name
-        self._base_path = Path(base_path)
+        self.base_path = Path(base_path)
         self._load = load
         self._max_num_load_retries = max_num_load_retries
         self._load_retry_interval_seconds = load_retry_interval_seconds
@@ -111,19 +124,40 @@ class Versions:
 
     def poll(self) -> None:
         """Looks at the base path once: loads what is wanted, then unloads what is not."""
-        found = find_versions(self._base_path)
+        found = self.found()
+        if found is not None:
+            self.apply(found)
+
+    def found(self) -> dict[int, Path] | None:
+        """Versions on disk; None where the base path is missing, which is noted."""
+        found = find_versions(self.base_path)
         if found is None:  # keep what is loaded: the volume may only be away for a moment
-            self._note(f"{self._base_path} does not exist; waiting for it")
-            return
+            self._note(f"{self.base_path} does not exist; waiting for it")
+        return found
+
+    def apply(self, found: dict[int, Path]) -> None:
+        """Loads what is wanted of the versions on disk, then unloads what is not."""
         wanted = self._policy(found)
         if not wanted:
-            self._note(f"{self._base_path} holds no version (a folder named by a number); waiting")
+            self._note(
+                f"{self.base_path} holds no wanted version (a folder named by a number); waiting"
+            )
         with self._lock:
             self._abandon_failures(found, wanted)
             due = [self._enlisted(number, found[number]) for number in wanted]
         for version in due:
             self._try_to_load(version)
         self._unload_unwanted(wanted)
+
+    def reconfigure(self, base_path: str, policy: Policy) -> None:
+        """Takes effect at the next poll."""
+        self.base_path, self._policy = Path(base_path), policy
+
+    def is_loaded(self, number: int) -> bool:
+        """Whether this version answers."""
+        with self._lock:
+            entry = self._versions.get(number)
+            return entry is not None and entry.state == State.AVAILABLE
 
     def is_available(self) -> bool:
         """Whether at least one version answers."""
@@ -190,7 +224,9 @@ class Versions:
     def _release(self, entry: _Version) -> None:
         with self._lock:
             entry.num_requests -= 1
-        self._free_if_unused(entry)
+            is_over = entry.state == State.UNLOADING and not entry.num_requests
+        if is_over:  # not in this thread: the request that was the last has its answer to send
+            threading.Thread(target=self._free_if_unused, args=(entry,), name="unload").start()
 
     def _enlisted(self, number: int, path: Path) -> _Version:
         """The entry of a wanted version, a new one where the old one has ended."""

@@ -16,7 +16,7 @@ from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$components/serving/protos/wire.proto\x12\x0eslimworks.wire\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/wrappers.proto\"t\n\x0bTensorShape\x12,\n\x03\x64im\x18\x02 \x03(\x0b\x32\x1f.slimworks.wire.TensorShape.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\x1a!\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xed\x01\n\x06Tensor\x12\'\n\x05\x64type\x18\x01 \x01(\x0e\x32\x18.slimworks.wire.DataType\x12\x31\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32\x1b.slimworks.wire.TensorShape\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x11\n\tfloat_val\x18\x05 \x03(\x02\x12\x12\n\ndouble_val\x18\x06 \x03(\x01\x12\x0f\n\x07int_val\x18\x07 \x03(\x05\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\x12\x11\n\tint64_val\x18\n \x03(\x03\x12\x10\n\x08\x62ool_val\x18\x0b \x03(\x08\"_\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x07version\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64Value\x12\x16\n\x0esignature_name\x18\x03 \x01(\t\"\xd9\x01\n\x0ePredictRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.slimworks.wire.ModelSpec\x12:\n\x06inputs\x18\x02 \x03(\x0b\x32*.slimworks.wire.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1a\x45\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.slimworks.wire.Tensor:\x02\x38\x01\"\xc7\x01\n\x0fPredictResponse\x12=\n\x07outputs\x18\x01 \x03(\x0b\x32,.slimworks.wire.PredictResponse.OutputsEntry\x12-\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x19.slimworks.wire.ModelSpec\x1a\x46\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.slimworks.wire.Tensor:\x02\x38\x01\"F\n\x15GetModelStatusRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.slimworks.wire.ModelSpec\"3\n\x06Status\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\"\xdb\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x37\n\x05state\x18\x02 \x01(\x0e\x32(.slimworks.wire.ModelVersionStatus.State\x12&\n\x06status\x18\x03 \x01(\x0b\x32\x16.slimworks.wire.Status\"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32\"Z\n\x16GetModelStatusResponse\x12@\n\x14model_version_status\x18\x01 \x03(\x0b\x32\".slimworks.wire.ModelVersionStatus\"`\n\x17GetModelMetadataRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.slimworks.wire.ModelSpec\x12\x16\n\x0emetadata_field\x18\x02 \x03(\t\"\xda\x01\n\x18GetModelMetadataResponse\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.slimworks.wire.ModelSpec\x12H\n\x08metadata\x18\x02 \x03(\x0b\x32\x36.slimworks.wire.GetModelMetadataResponse.MetadataEntry\x1a\x45\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any:\x02\x38\x01\"\xae\x01\n\x0fSignatureDefMap\x12H\n\rsignature_def\x18\x01 \x03(\x0b\x32\x31.slimworks.wire.SignatureDefMap.SignatureDefEntry\x1aQ\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.slimworks.wire.SignatureDef:\x02\x38\x01\"v\n\nTensorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x05\x64type\x18\x02 \x01(\x0e\x32\x18.slimworks.wire.DataType\x12\x31\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32\x1b.slimworks.wire.TensorShape\"\xb0\x02\n\x0cSignatureDef\x12\x38\n\x06inputs\x18\x01 \x03(\x0b\x32(.slimworks.wire.SignatureDef.InputsEntry\x12:\n\x07outputs\x18\x02 \x03(\x0b\x32).slimworks.wire.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x1aI\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.slimworks.wire.TensorInfo:\x02\x38\x01\x1aJ\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.slimworks.wire.TensorInfo:\x02\x38\x01*}\n\x08\x44\x61taType\x12\x0e\n\nDT_INVALID\x10\x00\x12\x0c\n\x08\x44T_FLOAT\x10\x01\x12\r\n\tDT_DOUBLE\x10\x02\x12\x0c\n\x08\x44T_INT32\x10\x03\x12\x0c\n\x08\x44T_UINT8\x10\x04\x12\r\n\tDT_STRING\x10\x07\x12\x0c\n\x08\x44T_INT64\x10\t\x12\x0b\n\x07\x44T_BOOL\x10\nb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$components/serving/protos/wire.proto\x12\x0eslimworks.wire\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/wrappers.proto\"t\n\x0bTensorShape\x12,\n\x03\x64im\x18\x02 \x03(\x0b\x32\x1f.slimworks.wire.TensorShape.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\x1a!\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xed\x01\n\x06Tensor\x12\'\n\x05\x64type\x18\x01 \x01(\x0e\x32\x18.slimworks.wire.DataType\x12\x31\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32\x1b.slimworks.wire.TensorShape\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x11\n\tfloat_val\x18\x05 \x03(\x02\x12\x12\n\ndouble_val\x18\x06 \x03(\x01\x12\x0f\n\x07int_val\x18\x07 \x03(\x05\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\x12\x11\n\tint64_val\x18\n \x03(\x03\x12\x10\n\x08\x62ool_val\x18\x0b \x03(\x08\"\x8c\x01\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64ValueH\x00\x12\x17\n\rversion_label\x18\x04 \x01(\tH\x00\x12\x16\n\x0esignature_name\x18\x03 \x01(\tB\x10\n\x0eversion_choice\"\xd9\x01\n\x0ePredictRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.slimworks.wire.ModelSpec\x12:\n\x06inputs\x18\x02 \x03(\x0b\x32*.slimworks.wire.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1a\x45\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.slimworks.wire.Tensor:\x02\x38\x01\"\xc7\x01\n\x0fPredictResponse\x12=\n\x07outputs\x18\x01 \x03(\x0b\x32,.slimworks.wire.PredictResponse.OutputsEntry\x12-\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x19.slimworks.wire.ModelSpec\x1a\x46\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.slimworks.wire.Tensor:\x02\x38\x01\"F\n\x15GetModelStatusRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.slimworks.wire.ModelSpec\"3\n\x06Status\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\"\xdb\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x37\n\x05state\x18\x02 \x01(\x0e\x32(.slimworks.wire.ModelVersionStatus.State\x12&\n\x06status\x18\x03 \x01(\x0b\x32\x16.slimworks.wire.Status\"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32\"Z\n\x16GetModelStatusResponse\x12@\n\x14model_version_status\x18\x01 \x03(\x0b\x32\".slimworks.wire.ModelVersionStatus\"`\n\x17GetModelMetadataRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.slimworks.wire.ModelSpec\x12\x16\n\x0emetadata_field\x18\x02 \x03(\t\"\xda\x01\n\x18GetModelMetadataResponse\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.slimworks.wire.ModelSpec\x12H\n\x08metadata\x18\x02 \x03(\x0b\x32\x36.slimworks.wire.GetModelMetadataResponse.MetadataEntry\x1a\x45\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any:\x02\x38\x01\"\xae\x01\n\x0fSignatureDefMap\x12H\n\rsignature_def\x18\x01 \x03(\x0b\x32\x31.slimworks.wire.SignatureDefMap.SignatureDefEntry\x1aQ\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.slimworks.wire.SignatureDef:\x02\x38\x01\"v\n\nTensorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x05\x64type\x18\x02 \x01(\x0e\x32\x18.slimworks.wire.DataType\x12\x31\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32\x1b.slimworks.wire.TensorShape\"\xb0\x02\n\x0cSignatureDef\x12\x38\n\x06inputs\x18\x01 \x03(\x0b\x32(.slimworks.wire.SignatureDef.InputsEntry\x12:\n\x07outputs\x18\x02 \x03(\x0b\x32).slimworks.wire.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x1aI\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.slimworks.wire.TensorInfo:\x02\x38\x01\x1aJ\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.slimworks.wire.TensorInfo:\x02\x38\x01*}\n\x08\x44\x61taType\x12\x0e\n\nDT_INVALID\x10\x00\x12\x0c\n\x08\x44T_FLOAT\x10\x01\x12\r\n\tDT_DOUBLE\x10\x02\x12\x0c\n\x08\x44T_INT32\x10\x03\x12\x0c\n\x08\x44T_UINT8\x10\x04\x12\r\n\tDT_STRING\x10\x07\x12\x0c\n\x08\x44T_INT64\x10\t\x12\x0b\n\x07\x44T_BOOL\x10\nb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,50 +35,50 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_options = b'8\001'
   _globals['_SIGNATUREDEF_OUTPUTSENTRY']._options = None
   _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_options = b'8\001'
-  _globals['_DATATYPE']._serialized_start=2354
-  _globals['_DATATYPE']._serialized_end=2479
+  _globals['_DATATYPE']._serialized_start=2400
+  _globals['_DATATYPE']._serialized_end=2525
   _globals['_TENSORSHAPE']._serialized_start=115
   _globals['_TENSORSHAPE']._serialized_end=231
   _globals['_TENSORSHAPE_DIM']._serialized_start=198
   _globals['_TENSORSHAPE_DIM']._serialized_end=231
   _globals['_TENSOR']._serialized_start=234
   _globals['_TENSOR']._serialized_end=471
-  _globals['_MODELSPEC']._serialized_start=473
-  _globals['_MODELSPEC']._serialized_end=568
-  _globals['_PREDICTREQUEST']._serialized_start=571
-  _globals['_PREDICTREQUEST']._serialized_end=788
-  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_start=719
-  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_end=788
-  _globals['_PREDICTRESPONSE']._serialized_start=791
-  _globals['_PREDICTRESPONSE']._serialized_end=990
-  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_start=920
-  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_end=990
-  _globals['_GETMODELSTATUSREQUEST']._serialized_start=992
-  _globals['_GETMODELSTATUSREQUEST']._serialized_end=1062
-  _globals['_STATUS']._serialized_start=1064
-  _globals['_STATUS']._serialized_end=1115
-  _globals['_MODELVERSIONSTATUS']._serialized_start=1118
-  _globals['_MODELVERSIONSTATUS']._serialized_end=1337
-  _globals['_MODELVERSIONSTATUS_STATE']._serialized_start=1254
-  _globals['_MODELVERSIONSTATUS_STATE']._serialized_end=1337
-  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=1339
-  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=1429
-  _globals['_GETMODELMETADATAREQUEST']._serialized_start=1431
-  _globals['_GETMODELMETADATAREQUEST']._serialized_end=1527
-  _globals['_GETMODELMETADATARESPONSE']._serialized_start=1530
-  _globals['_GETMODELMETADATARESPONSE']._serialized_end=1748
-  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_start=1679
-  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_end=1748
-  _globals['_SIGNATUREDEFMAP']._serialized_start=1751
-  _globals['_SIGNATUREDEFMAP']._serialized_end=1925
-  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_start=1844
-  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_end=1925
-  _globals['_TENSORINFO']._serialized_start=1927
-  _globals['_TENSORINFO']._serialized_end=2045
-  _globals['_SIGNATUREDEF']._serialized_start=2048
-  _globals['_SIGNATUREDEF']._serialized_end=2352
-  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_start=2203
-  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_end=2276
-  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_start=2278
-  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_end=2352
+  _globals['_MODELSPEC']._serialized_start=474
+  _globals['_MODELSPEC']._serialized_end=614
+  _globals['_PREDICTREQUEST']._serialized_start=617
+  _globals['_PREDICTREQUEST']._serialized_end=834
+  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_start=765
+  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_end=834
+  _globals['_PREDICTRESPONSE']._serialized_start=837
+  _globals['_PREDICTRESPONSE']._serialized_end=1036
+  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_start=966
+  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_end=1036
+  _globals['_GETMODELSTATUSREQUEST']._serialized_start=1038
+  _globals['_GETMODELSTATUSREQUEST']._serialized_end=1108
+  _globals['_STATUS']._serialized_start=1110
+  _globals['_STATUS']._serialized_end=1161
+  _globals['_MODELVERSIONSTATUS']._serialized_start=1164
+  _globals['_MODELVERSIONSTATUS']._serialized_end=1383
+  _globals['_MODELVERSIONSTATUS_STATE']._serialized_start=1300
+  _globals['_MODELVERSIONSTATUS_STATE']._serialized_end=1383
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=1385
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=1475
+  _globals['_GETMODELMETADATAREQUEST']._serialized_start=1477
+  _globals['_GETMODELMETADATAREQUEST']._serialized_end=1573
+  _globals['_GETMODELMETADATARESPONSE']._serialized_start=1576
+  _globals['_GETMODELMETADATARESPONSE']._serialized_end=1794
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_start=1725
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_end=1794
+  _globals['_SIGNATUREDEFMAP']._serialized_start=1797
+  _globals['_SIGNATUREDEFMAP']._serialized_end=1971
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_start=1890
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_end=1971
+  _globals['_TENSORINFO']._serialized_start=1973
+  _globals['_TENSORINFO']._serialized_end=2091
+  _globals['_SIGNATUREDEF']._serialized_start=2094
+  _globals['_SIGNATUREDEF']._serialized_end=2398
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_start=2249
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_end=2322
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_start=2324
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_end=2398
 # @@protoc_insertion_point(module_scope)

@@ -97,17 +97,20 @@ class Tensor(_message.Message):
     ) -> None: ...
 
 class ModelSpec(_message.Message):
-    __slots__ = ("name", "signature_name", "version")
+    __slots__ = ("name", "signature_name", "version", "version_label")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_LABEL_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: _wrappers_pb2.Int64Value
+    version_label: str
     signature_name: str
     def __init__(
         self,
         name: str | None = ...,
         version: _wrappers_pb2.Int64Value | _Mapping | None = ...,
+        version_label: str | None = ...,
         signature_name: str | None = ...,
     ) -> None: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import shutil
 import sys
@@ -21,7 +22,7 @@ from slimworks.components.errors import DataError
 from slimworks.components.examples import image_conversion
 from slimworks.components.export.served_model import ServedModel, write_saved_model
 from slimworks.components.preprocessing import families
-from slimworks.components.serving.client import Client
+from slimworks.components.serving.client import AsyncClient, Client
 from slimworks.components.serving.image_bytes import servable
 from slimworks.components.serving.process import ServerProcess
 
@@ -106,6 +107,21 @@ def refusal_of(server: ServerProcess, image: bytes) -> grpc.RpcError:
         with pytest.raises(grpc.RpcError) as caught:
             stub.Predict(request)
     return caught.value
+
+
+def test_client_gets_embeddings(photo_client: Client, decoding_server: ServerProcess) -> None:
+    async def asked() -> list[tuple[float, ...]]:
+        async with AsyncClient(decoding_server.address, "photos") as client:
+            assert await client.embed_bytes([]) == []
+            return await client.embed_bytes(images)
+
+    images = [image_file(color, "WEBP", lossless=True) for color in CLASS_NAMES]
+    embeddings = photo_client.embed_bytes(images)
+    green = 2 * 128 / 255 - 1  # PIL's "green" is half of it
+    expected = [(1, -1, -1), (-1, green, -1), (-1, -1, 1)]
+    np.testing.assert_allclose(embeddings, expected, atol=1e-5)
+    assert asyncio.run(asked()) == embeddings
+    assert photo_client.embed_bytes([]) == []
 
 
 @pytest.mark.parametrize("color", CLASS_NAMES)

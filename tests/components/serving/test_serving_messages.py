@@ -196,7 +196,8 @@ SEE_HELP = "`slimworks serve --help` lists the flags of tensorflow_model_server 
         (
             [],
             "--model_base_path is missing.",
-            "Give the folder that holds the versions: --model_base_path=DIR.",
+            "Give the folder that holds the versions: --model_base_path=DIR, or several models by "
+            "--model_config_file=FILE.",
         ),
         ([BASE, "--prot=1"], "Unknown flag --prot. Did you mean 'port'?", SEE_HELP),
         ([BASE, "models"], "'models' is no flag.", "Write flags as --name=value."),
@@ -209,14 +210,14 @@ SEE_HELP = "`slimworks serve --help` lists the flags of tensorflow_model_server 
             "Write --enable_model_warmup=true or --enable_model_warmup=false.",
         ),
         (
-            ["--model_config_file=c"],
-            "--model_config_file is not supported by this server.",
-            "Give --model_name=NAME and --model_base_path=DIR for one model.",
+            [BASE, "--batching_parameters_file=c"],
+            "--batching_parameters_file is given without --enable_batching.",
+            "Add --enable_batching, or leave the file out.",
         ),
         (
-            [BASE, "--ssl_config_file=c"],
-            "--ssl_config_file is not supported by this server.",
-            "Leave it out and put a TLS proxy in front.",
+            [BASE, "--monitoring_config_file=c"],
+            "--monitoring_config_file is given without --rest_api_port.",
+            "Add --rest_api_port=8501: metrics are read from the REST port.",
         ),
         (
             [BASE, "--platform_config_file=c"],
