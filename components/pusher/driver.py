@@ -11,8 +11,8 @@ from tfx.orchestration.portable import data_types
 from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import artifact_utils
 
-from slimworks.components import contracts, files
-from slimworks.components.pusher import presence
+from slimworks.components import contracts
+from slimworks.components.pusher import manifest, presence
 
 
 class PusherDriver(component_driver.BaseDriver, portable_driver.BaseDriver):
@@ -32,7 +32,7 @@ class PusherDriver(component_driver.BaseDriver, portable_driver.BaseDriver):
         output = artifact_utils.get_single_uri(execution_info.output_dict["pushed_model"])
         driver_output = driver_output_pb2.DriverOutput()
         value = presence.presence_of(
-            files.sha256_of_tree(model / contracts.SAVED_MODEL_FOLDER),
+            manifest.digest_of(model / contracts.SAVED_MODEL_FOLDER),
             execution_info.exec_properties["base_path"],
             presence.earlier_pushes(output),
         )

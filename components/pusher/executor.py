@@ -45,10 +45,10 @@ class Executor(base_executor.BaseExecutor):
             exec_properties["base_path"],
             output.uri,
             run_id=run_id or "",
-            keep_versions=PushConfig.model_validate_json(exec_properties["config"]).keep_versions,
+            config=PushConfig.model_validate_json(exec_properties["config"]),
             published=exec_properties[presence.PUBLISHED],
         )
         # TFX's own names, for whoever looks through ML Metadata.
         output.set_int_custom_property("pushed", 1)
-        output.set_string_custom_property("pushed_destination", str(published.path))
+        output.set_string_custom_property("pushed_destination", published.place)
         output.set_string_custom_property("pushed_version", str(published.version))

@@ -1,6 +1,7 @@
-"""The promotion ledger: one JSON object a line, appended, never rewritten.
+"""The promotion ledger: which model became which version, when and why; and who is `stable`.
 
-`<base_path>/.slimworks/ledger.jsonl` says which model became which version, when and why.
+Below a folder it is `<base_path>/.slimworks/ledger.jsonl`: one JSON object a line, appended, never
+rewritten. On an object store each entry is an object of its own (`object_ledger`).
 """
 
 from __future__ import annotations
@@ -16,12 +17,18 @@ from typing import Any
 from slimworks.components import contracts, files
 from slimworks.components.errors import ConfigError
 
-LEDGER_FORMAT = 1
+LEDGER_FORMAT = 2  # 2 has labels; lines of format 1 are read as well
 
 PUSHED, ROLLED_BACK = "pushed", "rolled_back"
 RECOVERED = "recovered"  # found on disk without a line: its publisher was killed, or it is foreign
 REMOVED = "removed"  # made room for newer versions
-EVENTS = (PUSHED, ROLLED_BACK, RECOVERED, REMOVED)
+LABELLED = "labelled"  # a server confirmed it, and its label moved
+PROMOTED = "promoted"  # an operator moved the label
+UNCONFIRMED = "unconfirmed"  # no server could load it in time: no label moved
+EVENTS = (PUSHED, ROLLED_BACK, RECOVERED, REMOVED, LABELLED, PROMOTED, UNCONFIRMED)
+_END_OF_TIME = 1e11  # seconds: the year 5138
+MAKING = (PUSHED, ROLLED_BACK, RECOVERED)  # events that bring a version
+_OPTIONAL_KEYS = {"digest": str, "reason": str, "label": str, "from": int, "to": int}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,14 +36,15 @@ class Entry:
     """One event of one version.
 
     Attributes:
-        event: "pushed", "rolled_back", "recovered" or "removed".
-        version: Version that came or went.
+        event: One of EVENTS.
+        version: Version that came, went, or is spoken of.
         time: Seconds since the epoch.
         digest: `files.sha256_of_tree` of the version's folder.
         facts: Why the model went into production: run_id, verdict, metrics, ...
         reason: The operator's or SlimWorks' own words.
         from_version: rolled_back: the version that was live.
         to_version: rolled_back: the version whose content is served again.
+        label: "stable" or "canary", where the event gave it to the version.
     """
 
     event: str
@@ -47,6 +55,7 @@ class Entry:
     reason: str | None = None
     from_version: int | None = None
     to_version: int | None = None
+    label: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The entry's line."""
@@ -64,6 +73,11 @@ class Entry:
         version, seconds, facts = value.get("version"), value.get("time"), value.get("facts")
         if not isinstance(version, int) or not isinstance(seconds, int | float):
             raise ValueError("no version or no time")
+        if not abs(seconds) < _END_OF_TIME:  # NaN, too
+            raise ValueError("its time is none")
+        for key, kind in _OPTIONAL_KEYS.items():
+            if not isinstance(value.get(key), kind | None):
+                raise ValueError(f"its {key} is {value[key]!r:.60}")
         return cls(
             event=str(value.get("event")),
             version=version,
@@ -73,6 +87,7 @@ class Entry:
             reason=value.get("reason"),
             from_version=value.get("from"),
             to_version=value.get("to"),
+            label=value.get("label"),
         )
 
 
@@ -102,12 +117,17 @@ def history(base_path: str | os.PathLike[str]) -> list[Entry]:
 
 
 def why(base_path: str | os.PathLike[str], version: int) -> Entry:
+    """The event that put a version into production, of a folder's ledger. Raises as `reason_of`."""
+    return reason_of(history(base_path), version, str(base_path))
+
+
+def reason_of(entries: Iterable[Entry], version: int, base_path: str) -> Entry:
     """The event that put a version into production.
 
     Raises:
         ConfigError: No such version; the known ones are named.
     """
-    made = made_by(history(base_path))
+    made = made_by(entries)
     if version not in made:
         raise ConfigError(
             f"{base_path} never had a version {version}. It has had: {named(made)}.",
@@ -118,17 +138,17 @@ def why(base_path: str | os.PathLike[str], version: int) -> Entry:
 
 def made_by(entries: Iterable[Entry]) -> dict[int, Entry]:
     """By version, the event that made it: pushed, rolled_back or recovered, the last one."""
-    return {entry.version: entry for entry in entries if entry.event != REMOVED}
+    return {entry.version: entry for entry in entries if entry.event in MAKING}
 
 
 def current(entries: Iterable[Entry]) -> dict[int, Entry]:
     """As `made_by`, without the versions that were removed since."""
     found: dict[int, Entry] = {}
     for entry in entries:
-        if entry.event == REMOVED:
-            found.pop(entry.version, None)
-        else:
+        if entry.event in MAKING:
             found[entry.version] = entry
+        elif entry.event == REMOVED:
+            found.pop(entry.version, None)
     return found
 
 
@@ -137,7 +157,7 @@ def rolled_back_by(digest: str, entries: Iterable[Entry]) -> Entry | None:
     left: Entry | None = None
     versions: dict[int, str | None] = {}
     for entry in entries:
-        if entry.event == REMOVED:
+        if entry.event not in MAKING:
             continue
         versions[entry.version] = entry.digest
         if entry.digest == digest:
@@ -163,7 +183,7 @@ def append(base_path: str | os.PathLike[str], entries: Iterable[Entry]) -> None:
     """
     path = ledger_file(base_path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    added = b"".join(_line(entry) for entry in entries)
+    added = b"".join(line_of(entry) for entry in entries)
     with open(path, "a+b", buffering=0) as stream:
         stream.seek(0)
         content = stream.readall()
@@ -185,9 +205,14 @@ def _write_fully(descriptor: int, content: bytes) -> None:
         content = content[os.write(descriptor, content) :]
 
 
-def _line(entry: Entry) -> bytes:
-    text = json.dumps(entry.to_json(), ensure_ascii=False, sort_keys=True, allow_nan=False)
-    return text.encode("utf-8", "surrogateescape") + b"\n"
+def line_of(entry: Entry) -> bytes:
+    """The entry as a line of JSON; ValueError where it holds NaN."""
+    return _encoded(entry.to_json()) + b"\n"
+
+
+def _encoded(value: Mapping[str, Any]) -> bytes:
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _parse(content: bytes, path: Path) -> tuple[list[Entry], int]:
@@ -199,7 +224,7 @@ def _parse(content: bytes, path: Path) -> tuple[list[Entry], int]:
         if not line.strip():
             continue
         try:
-            entries.append(_entry(line, number, path))
+            entries.append(entry_of(line, path, f" in line {number}"))
         except ValueError as error:
             if content[position:].strip():
                 raise ConfigError(
@@ -211,14 +236,28 @@ def _parse(content: bytes, path: Path) -> tuple[list[Entry], int]:
     return entries, sound
 
 
-def _entry(line: bytes, number: int, path: Path) -> Entry:
-    value = json.loads(line)
+def entry_of(line: bytes, path: str | os.PathLike[str], where: str = "") -> Entry:
+    """Reads what `line_of` wrote.
+
+    Args:
+        line: The line.
+        path: Its file, for a message.
+        where: Its place there, for a message.
+
+    Raises:
+        ValueError: It is damaged.
+        ConfigError: It was written by a newer SlimWorks.
+    """
+    value = files.parse_json(line)
     if not isinstance(value, dict):
         raise ValueError("not an object")
-    if value.get("format", 0) > LEDGER_FORMAT:
+    number = value.get("format", 0)
+    if not isinstance(number, int):
+        raise ValueError(f"its format is {number!r:.60}")
+    if number > LEDGER_FORMAT:
         raise ConfigError(
-            f"{path} has format {value['format']} in line {number}, this SlimWorks reads "
-            f"{LEDGER_FORMAT}.",
+            f"{path} has format {number}{where}, this SlimWorks reads {LEDGER_FORMAT}.",
             "Upgrade SlimWorks, or give another base path.",
         )
+    _encoded(value)  # ValueError: a number or a character that is none, which nobody can show
     return Entry.from_json(value)

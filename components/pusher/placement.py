@@ -1,7 +1,7 @@
 """A staged folder becomes a version, with its line in the ledger; and what a kill between costs.
 
-Order: intention (pending.json), one rename, ledger line, intention withdrawn. A kill before the
-rename leaves nothing but rubbish; one after it leaves a version whose line is made up for.
+Order: intention (pending.json), one rename, manifest, ledger line, intention withdrawn. A kill
+before the rename leaves rubbish; one after it leaves a version whose line is made up for.
 """
 
 from __future__ import annotations
@@ -10,17 +10,25 @@ import dataclasses
 import json
 import logging
 import os
+from collections.abc import Container
 from pathlib import Path
 
 from slimworks.components import contracts, files
-from slimworks.components.pusher import ledger, staging
+from slimworks.components.pusher import ledger, manifest, staging
 from slimworks.components.pusher.ledger import Entry
+from slimworks.components.pusher.manifest import MANIFESTS_FOLDER, Manifest
 
 _log = logging.getLogger(__name__)
 
 
-def place(base_path: Path, folder: Path, entry: Entry) -> Path:
+def place(base_path: Path, folder: Path, entry: Entry, consists_of: Manifest) -> Path:
     """Publishes a staged folder as `entry.version`. Needs the lock.
+
+    Args:
+        base_path: Receives the version.
+        folder: Staged; its files are durable.
+        entry: The ledger's.
+        consists_of: The folder's files.
 
     Returns:
         The version's folder.
@@ -34,10 +42,12 @@ def place(base_path: Path, folder: Path, entry: Entry) -> Path:
     os.rename(folder, target)
     try:
         files.fsync_folder(base_path)
+        _write_manifest(base_path, entry.version, consists_of)
         ledger.append(base_path, [entry])
     except OSError:
         # No version without a line: nobody could say why it is live. The way back needs no room.
         os.rename(target, folder)
+        staging.manifest_file(base_path, entry.version).unlink(missing_ok=True)
         pending.unlink()
         raise
     pending.unlink()
@@ -63,10 +73,27 @@ def recover(base_path: Path) -> None:
         for version in sorted(found.keys() - known.keys())
     ]
     if recovered:
+        for entry in recovered:
+            folder = found[entry.version]
+            _write_manifest(base_path, entry.version, manifest.manifest_of(folder))
         ledger.append(base_path, recovered)
         numbers = ledger.named(entry.version for entry in recovered)
         _log.warning("version %s of %s was not in the ledger: now it is", numbers, base_path)
+    _clear_manifests(base_path, found)
     pending.unlink(missing_ok=True)
+
+
+def _write_manifest(base_path: Path, version: int, consists_of: Manifest) -> None:
+    files.write_bytes(
+        staging.manifest_file(base_path, version), manifest.encoded(consists_of.to_json(version))
+    )
+
+
+def _clear_manifests(base_path: Path, versions: Container[int]) -> None:
+    """Deletes those of versions that never came or went, and half-written ones."""
+    for path in (ledger.state_folder(base_path) / MANIFESTS_FOLDER).glob("*"):
+        if not (path.suffix == ".json" and path.stem.isdecimal() and int(path.stem) in versions):
+            path.unlink()
 
 
 def _intention(pending: Path) -> Entry | None:
@@ -77,7 +104,7 @@ def _intention(pending: Path) -> Entry | None:
 
 
 def _recovered(version: int, folder: Path, intended: Entry | None, earlier: Entry | None) -> Entry:
-    digest = files.sha256_of_tree(folder)
+    digest = manifest.digest_of(folder)
     for entry, reason in (
         (intended, "its publisher was interrupted"),
         (earlier, "it was removed, and is back"),

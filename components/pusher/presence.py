@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slimworks.components import contracts, files
+from slimworks.components import contracts, formats
 from slimworks.components.pusher import ledger
+from slimworks.components.pusher.destination import open_destination
 
 INTACT = "intact"
 PUBLISHED = "published"  # exec property, and the fact in the ledger that holds its value
@@ -29,25 +30,26 @@ def presence_of(digest: str, base_path: str, earlier: Mapping[str, Mapping[str, 
     - Pushed, and gone without a trace: a value that was never used before.
 
     Args:
-        digest: Of the model's SavedModel folder.
+        digest: Of the model's SavedModel folder (`manifest.digest_of`).
         base_path: Where it was or will be published.
         earlier: pushed.json of this node's earlier executions by name of their folder. The
             ledger alone would not tell a base path that was deleted from a new one.
     """
-    entries = ledger.history(base_path)
+    destination = open_destination(base_path)
+    entries = destination.history()
     mine = [entry for entry in entries if entry.digest == digest]
-    made = [entry for entry in mine if entry.event != ledger.REMOVED]
+    made = [entry for entry in mine if entry.event in ledger.MAKING]
     pushed = [entry for entry in made if entry.event != ledger.ROLLED_BACK]
     values = [str(entry.facts[PUBLISHED]) for entry in pushed if PUBLISHED in entry.facts]
     value_then = values[-1] if values else INTACT  # a push by hand has none
-    folders = contracts.version_folders(base_path)
-    if any(entry.version in folders for entry in made):
+    versions = destination.versions()
+    if any(entry.version in versions for entry in made):
         return value_then if (live := _superseded_by(digest, entries)) is None else live
     if mine and mine[-1].event == ledger.REMOVED:
         return value_then
     if ledger.rolled_back_by(digest, entries) is not None:
         return value_then  # nobody wants it back: its folder may have been deleted by hand
-    if any(files.sha256_of_tree(folder) == digest for folder in folders.values()):
+    if any(destination.digest_of(version) == digest for version in versions):
         return value_then  # the ledger was lost, the version was not
     executions = [
         name
@@ -62,7 +64,7 @@ def presence_of(digest: str, base_path: str, earlier: Mapping[str, Mapping[str, 
 def _superseded_by(digest: str, entries: Sequence[ledger.Entry]) -> str | None:
     """The value for a model that another push replaced; None where it is live or rolled back."""
     last = max(
-        (entry for entry in entries if entry.event != ledger.REMOVED),
+        (entry for entry in entries if entry.event in ledger.MAKING),
         key=lambda entry: entry.version,
     )
     if last.digest == digest or last.event == ledger.ROLLED_BACK:
@@ -80,7 +82,7 @@ def earlier_pushes(output_folder: str | os.PathLike[str]) -> dict[str, dict[str,
     """
     found = {}
     for path in sorted(Path(output_folder).parent.glob(f"*/{contracts.PUSHED_FILE}")):
-        found[path.parent.name] = files.read_json(path)
+        found[path.parent.name] = formats.read(path)
     return found
 
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slimworks.components import contracts, files
 from slimworks.components.errors import DataError
-from slimworks.components.pusher import failures, ledger, locking, placement, retention, staging
+from slimworks.components.pusher import failures, ledger, manifest, retention, server_files
+from slimworks.components.pusher.destination import Destination, open_destination
 from slimworks.components.pusher.ledger import Entry
 
 _log = logging.getLogger(__name__)
@@ -24,15 +24,20 @@ class Published:
 
     Attributes:
         version: Its number.
-        path: Its folder.
-        digest: `files.sha256_of_tree` of the folder.
+        place: Its folder or URI.
+        digest: `files.sha256_of_tree` of the model's files.
         already_live: It was there before: nothing was pushed.
     """
 
     version: int
-    path: Path
+    place: str
     digest: str
     already_live: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The folder, where `place` is one."""
+        return Path(self.place)
 
 
 def publish(
@@ -41,6 +46,10 @@ def publish(
     *,
     facts: Mapping[str, Any],
     keep_versions: int,
+    additions: Mapping[str, bytes] | None = None,
+    label: str | None = None,
+    spared: retention.Spared = retention.nobody_serves,
+    server_base_path: str | None = None,
 ) -> Published:
     """Publishes a SavedModel atomically, or finds it live already.
 
@@ -49,54 +58,61 @@ def publish(
 
     Args:
         model_folder: The SavedModel.
-        base_path: Folder with one folder per version; made where it is missing.
+        base_path: Folder with one folder per version, made where it is missing; or s3://, gs://.
         facts: Kept in the ledger; JSON without NaN. The digest is added.
-        keep_versions: Newest versions to keep, at least one; the live one always stays.
+        keep_versions: Newest versions to keep, at least one; the live one and those with a label
+            always stay.
+        additions: More files of the version, by relative name; no part of the digest.
+        label: Given to the version by the same event; None: by nobody, or later (`release`).
+        spared: Says which versions servers hold.
+        server_base_path: The base path as servers see it, where that is another one.
 
     Raises:
         DataError: `model_folder` holds no SavedModel, or changed while it was copied.
         ConfigError: No room, no permission, a damaged ledger, or a publisher that never ends;
             nothing was published.
+        ServingError: An object store does not answer.
     """
-    source, base = Path(model_folder), Path(base_path)
+    source = Path(model_folder)
     started = time.monotonic()
-    if not (source / staging.SAVED_MODEL_FILE).is_file():
+    if not (source / manifest.SAVED_MODEL_FILE).is_file():
         raise DataError(
-            f"{source} holds no {staging.SAVED_MODEL_FILE}.",
+            f"{source} holds no {manifest.SAVED_MODEL_FILE}.",
             "Give the output of `slimworks train` or `slimworks export`.",
         )
-    digest = files.sha256_of_tree(source)
-    with failures.explained(base), locking.publishing_lock(base):
-        placement.recover(base)
+    digest = manifest.digest_of(source)
+    destination = open_destination(base_path)
+    with failures.explained(base_path), destination.publishing():
         # Before as well: on a full volume, lowering keep_versions has to make room.
-        retention.remove_superfluous(base, keep_versions)
-        published = _found_live(base, digest) or _push(source, base, digest, facts)
-        retention.remove_superfluous(base, keep_versions)
+        retention.remove_superfluous(destination, keep_versions, spared)
+        published = _found_live(destination, digest, label)
+        if published is None:
+            entry = Entry(ledger.PUSHED, 0, 0.0, digest, {**facts, "digest": digest}, label=label)
+            version, place = destination.place(
+                source, digest, lambda version: _numbered(entry, version), additions or {}
+            )
+            published = Published(version, place, digest)
+        server_files.write(destination, server_base_path)  # before what it names may go
+        retention.remove_superfluous(destination, keep_versions, spared)
     _log.info(
         "%s version %d in %.2f s: %s",
         "found live" if published.already_live else "pushed",
-        published.version, time.monotonic() - started, published.path,
+        published.version, time.monotonic() - started, published.place,
     )  # fmt: skip
     return published
 
 
-def _found_live(base: Path, digest: str) -> Published | None:
+def _numbered(entry: Entry, version: int) -> Entry:
+    return dataclasses.replace(entry, version=version, time=ledger.now())
+
+
+def _found_live(destination: Destination, digest: str, label: str | None) -> Published | None:
     """The live version, if it is this model: its files are read, not the ledger's word taken."""
-    version = staging.live_version(base)
-    if version is None:
+    places = destination.versions()
+    version = max(places, default=None)
+    if version is None or destination.digest_of(version) != digest:
         return None
-    folder = contracts.version_folders(base)[version]
-    if files.sha256_of_tree(folder) != digest:
-        return None
-    return Published(version, folder, digest, already_live=True)
-
-
-def _push(source: Path, base: Path, digest: str, facts: Mapping[str, Any]) -> Published:
-    with staging.staged(source, base, staging.copy_file) as folder:
-        if files.sha256_of_tree(folder) != digest:
-            raise DataError(
-                f"{source} changed while it was copied.", "Push again when nobody writes to it."
-            )
-        version = staging.next_version(base)
-        entry = Entry(ledger.PUSHED, version, ledger.now(), digest, {**facts, "digest": digest})
-        return Published(version, placement.place(base, folder, entry), digest)
+    if label is not None:
+        entry = Entry(ledger.LABELLED, version, ledger.now(), label=label)
+        server_files.append_label(destination, entry)
+    return Published(version, places[version], digest, already_live=True)

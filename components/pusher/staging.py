@@ -7,22 +7,18 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from slimworks.components import contracts, files
+from slimworks.components import files
 from slimworks.components.errors import ConfigError
 from slimworks.components.pusher import ledger
+from slimworks.components.pusher.manifest import MANIFESTS_FOLDER, SAVED_MODEL_FILE
 
 STAGING_FOLDER = "staging"
-SAVED_MODEL_FILE = "saved_model.pb"
 _VERSION = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _MAX_VERSION = 2**63 - 1  # versions are int64 on the wire
-
-
-def live_version(base_path: Path) -> int | None:
-    """The version that servers answer with: the highest number."""
-    return max(contracts.version_folders(base_path), default=None)
 
 
 def next_version(base_path: Path) -> int:
@@ -31,8 +27,19 @@ def next_version(base_path: Path) -> int:
     Raises:
         ConfigError: The largest number is taken.
     """
-    taken = [0, *ledger.made_by(ledger.history(base_path))]
-    for name in os.listdir(base_path):
+    return number_above(
+        ledger.made_by(ledger.history(base_path)), os.listdir(base_path), str(base_path)
+    )
+
+
+def number_above(versions: Iterable[int], names: Iterable[str], base_path: str) -> int:
+    """The lowest number above all versions, and above all names that are numbers.
+
+    Raises:
+        ConfigError: The largest number is taken.
+    """
+    taken = [0, *versions]
+    for name in names:
         if _VERSION.fullmatch(name) and int(name) <= _MAX_VERSION:
             taken.append(int(name))
     if max(taken) == _MAX_VERSION:
@@ -44,13 +51,19 @@ def next_version(base_path: Path) -> int:
 
 
 @contextlib.contextmanager
-def staged(source: Path, base_path: Path, transfer: Callable[[Path, Path], None]) -> Iterator[Path]:
+def staged(
+    source: Path,
+    base_path: Path,
+    transfer: Callable[[Path, Path], None],
+    additions: Mapping[str, bytes] = types.MappingProxyType({}),
+) -> Iterator[Path]:
     """Yields a durable duplicate of `source` that only has to be renamed; gone if it was not.
 
     Args:
         source: SavedModel folder.
         base_path: Decides the volume.
         transfer: Makes one file from another: `copy_file` or `link_file`.
+        additions: More files by relative name, in place of those of `source`.
     """
     parent = ledger.state_folder(base_path) / STAGING_FOLDER
     parent.mkdir(exist_ok=True)
@@ -58,6 +71,8 @@ def staged(source: Path, base_path: Path, transfer: Callable[[Path, Path], None]
     try:
         target = holder / "model"
         _duplicate(source, target, transfer)
+        for name, content in additions.items():
+            files.write_bytes(target / name, content)
         files.fsync_tree(target)
         yield target
     finally:
@@ -90,6 +105,11 @@ def remove(folder: Path, base_path: Path) -> None:
 def pending_file(base_path: Path) -> Path:
     """The intention of a publisher at work: the ledger line that it is going to write."""
     return ledger.state_folder(base_path) / STAGING_FOLDER / "pending.json"
+
+
+def manifest_file(base_path: Path, version: int) -> Path:
+    """Digests of a version's files."""
+    return ledger.state_folder(base_path) / MANIFESTS_FOLDER / f"{version}.json"
 
 
 def clear(base_path: Path) -> int:

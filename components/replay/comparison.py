@@ -43,6 +43,7 @@ class Mismatch:
     served: dict[str, Any]
     difference: Difference
     num_images_in_request: int
+    protocol: str = "grpc"
 
     def to_json(self) -> dict[str, Any]:
         """The entry of replay.json; null stands for what is not a number."""
@@ -52,13 +53,15 @@ class Mismatch:
             "served": _without_nan(self.served),
             "difference": finite_or_none(self.difference.probability),
             "num_images_in_request": self.num_images_in_request,
+            "protocol": self.protocol,
         }
 
     def sentence(self, tolerance: float) -> str:
         """What happened, for a message."""
+        by = "" if self.protocol == "grpc" else f" by {self.protocol.upper()}"
         return (
             f"{self.filename} was evaluated as class {_text(self.expected)} and is served as class "
-            f"{_text(self.served)}: the probabilities differ by up to "
+            f"{_text(self.served)}{by}: the probabilities differ by up to "
             f"{self.difference.probability:.3g}, {tolerance:g} is allowed"
         )
 
@@ -79,6 +82,26 @@ def difference_of(
     # max() would drop a NaN, depending on its place.
     largest = math.nan if any(map(math.isnan, differences)) else max(differences)
     return Difference(largest, is_same_class)
+
+
+def repeat_difference(
+    first: tuple[Sequence[int], Sequence[float]], second: tuple[Sequence[int], Sequence[float]]
+) -> float:
+    """Largest difference of a probability between two answers to one image.
+
+    Args:
+        first: Class indices and their probabilities.
+        second: The same of the second answer.
+
+    Returns:
+        What one answer lacks counts as 0 there; NaN where a probability is not a number.
+    """
+    by_class = [dict(zip(*answer, strict=True)) for answer in (first, second)]
+    differences = [
+        abs(by_class[0].get(index, 0.0) - by_class[1].get(index, 0.0))
+        for index in {*by_class[0], *by_class[1]}
+    ]
+    return math.nan if any(map(math.isnan, differences)) else max(differences, default=0.0)
 
 
 def finite_or_none(value: float) -> float | None:

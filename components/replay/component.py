@@ -12,7 +12,7 @@ from slimworks.components.serving.config import ServingConfig
 
 
 class ReplaySpec(component_spec.ComponentSpec):
-    """Examples, model, evaluation and blessing in; infrastructure blessing out."""
+    """Examples, models, evaluation and blessing in; infrastructure blessing out."""
 
     PARAMETERS = {  # noqa: RUF012  # TFX reads plain class attributes
         "config": component_spec.ExecutionParameter(type=str),
@@ -23,6 +23,9 @@ class ReplaySpec(component_spec.ComponentSpec):
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "baseline_model": component_spec.ChannelParameter(
+            type=standard_artifacts.Model, optional=True
+        ),
     }
     OUTPUTS = {  # noqa: RUF012
         "replay": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
@@ -42,6 +45,7 @@ class Replay(base_component.BaseComponent):
         evaluation: channel.BaseChannel,
         blessing: channel.BaseChannel,
         config: ServingConfig,
+        baseline_model: channel.BaseChannel | None = None,
     ) -> None:
         """Makes the node.
 
@@ -51,12 +55,14 @@ class Replay(base_component.BaseComponent):
             evaluation: Its offline predictions.
             blessing: The gate's; only a blessed model is worth a server.
             config: The `serving` section; only what the replay depends on enters the cache key.
+            baseline_model: The last blessed model, served beside it; a resolver may find none.
         """
         spec = ReplaySpec(
             examples=examples,
             model=model,
             evaluation=evaluation,
             blessing=blessing,
+            baseline_model=baseline_model,
             config=ReplaySettings.of(config).canonical_json(),
             code_version=__version__,
             replay=channel.Channel(type=standard_artifacts.InfraBlessing),

@@ -8,7 +8,7 @@ from typing import Any
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact, artifact_utils
 
-from slimworks.components import contracts, files
+from slimworks.components import contracts, formats
 from slimworks.components.replay.config import ReplaySettings
 
 DEFAULT_SPLIT = "test"
@@ -28,10 +28,16 @@ class Executor(base_executor.BaseExecutor):
         Raises:
             ServingError: As `replay`.
         """
-        from slimworks.components.replay.replay import replay
+        from slimworks.components.replay.replay import Baseline, replay
 
         evaluation = Path(artifact_utils.get_single_uri(input_dict["evaluation"]))
         output = artifact_utils.get_single_instance(output_dict["replay"])
+        # A resolver that finds no blessed model gives an empty list.
+        found = input_dict.get("baseline_model")
+        baseline = found and Baseline(
+            Path(artifact_utils.get_single_uri(found)) / contracts.SAVED_MODEL_FOLDER,
+            evaluation / contracts.BASELINE_PREDICTIONS_FILE,
+        )
         replay(
             Path(artifact_utils.get_single_uri(input_dict["model"])) / contracts.SAVED_MODEL_FOLDER,
             artifact_utils.get_single_uri(input_dict["examples"]),
@@ -39,11 +45,12 @@ class Executor(base_executor.BaseExecutor):
             evaluation / contracts.PREDICTIONS_FILE,
             output.uri,
             ReplaySettings.model_validate_json(exec_properties["config"]),
+            baseline or None,
         )
         output.set_int_custom_property("blessed", 1)
 
 
 def evaluated_split(evaluation: Path) -> str:
     """The split that an evaluation says it predicted."""
-    metrics = files.read_json(evaluation / contracts.EVALUATION_METRICS_FILE)
+    metrics = formats.read(evaluation / contracts.EVALUATION_METRICS_FILE)
     return str(metrics.get("split", DEFAULT_SPLIT))

@@ -8,58 +8,130 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import logging
 import os
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from slimworks.components import contracts, files
-from slimworks.components.errors import DataError, ServingError
+from slimworks.components.errors import ServingError
 from slimworks.components.examples import reading
 from slimworks.components.examples.encoding import FeatureValue
-from slimworks.components.replay.comparison import Expected
+from slimworks.components.replay import refusals
+from slimworks.components.replay.bounds import Bound, bounds_of
+from slimworks.components.replay.comparison import Expected, Mismatch
 from slimworks.components.replay.config import ReplaySettings
 from slimworks.components.replay.predictions import read_expected
-from slimworks.components.replay.tally import ReplayResult, Tally
+from slimworks.components.replay.result import FORMAT, MAX_LISTED, SideResult
+from slimworks.components.replay.servers import GRPC, own_server, running_server
+from slimworks.components.replay.side import Image, Side
 from slimworks.components.serving.config import ServingConfig
 
-if TYPE_CHECKING:
-    from slimworks.components.serving.answers import Prediction
-    from slimworks.components.serving.client import Client
-
 MAX_BATCH_SIZE = 8
-MODEL_NAME = "candidate"
-_MAX_SHOWN = 3
+
+StrPath = str | os.PathLike[str]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Image:
-    """One test image as it is sent."""
+class Baseline:
+    """The live model and its offline predictions of the same images."""
 
-    image_id: str
-    filename: str
-    encoded: bytes
+    saved_model_dir: StrPath
+    predictions_path: StrPath
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplayResult:
+    """What replay.json says.
+
+    Attributes:
+        server: Address of a server that ran already; None: a process of its own.
+        tolerance: Largest difference of a probability allowed.
+        candidate: Its figures.
+        baseline: Those of the baseline; None: there is none, or none that could be asked.
+        bounds: What they are held to.
+        notes: What could not be measured, for people.
+        unstable_filename: Image with the largest difference between two answers.
+    """
+
+    server: str | None
+    tolerance: float
+    candidate: SideResult
+    baseline: SideResult | None
+    bounds: tuple[Bound, ...]
+    notes: tuple[str, ...]
+    unstable_filename: str = ""
+
+    @property
+    def num_images(self) -> int:
+        """Images sent, each of them alone and in a batch, by each protocol."""
+        return max(result.num_images for result in self.candidate.protocols.values())
+
+    @property
+    def mismatches(self) -> tuple[Mismatch, ...]:
+        """One for each image that differs; by the first protocol where several do."""
+        found: dict[str, Mismatch] = {}
+        for result in self.candidate.protocols.values():
+            for mismatch in result.mismatches:
+                found.setdefault(mismatch.filename, mismatch)
+        return tuple(found.values())
+
+    @property
+    def num_top1_mismatches(self) -> int:
+        """Images whose best class differs by more than a tie, by the protocol with the most."""
+        return max(result.num_top1_mismatches for result in self.candidate.protocols.values())
+
+    @property
+    def max_probability_difference(self) -> float | None:
+        """Largest one seen; None where one was not a number."""
+        found = [r.max_probability_difference for r in self.candidate.protocols.values()]
+        return None if None in found else max(value for value in found if value is not None)
+
+    @property
+    def failures(self) -> list[Bound]:
+        """Bounds that are not met."""
+        return [bound for bound in self.bounds if bound.verdict == contracts.FAIL]
+
+    def to_json(self) -> dict[str, Any]:
+        """Content of replay.json."""
+        return {
+            "format": FORMAT,
+            "server": self.server,
+            "num_images": self.num_images,
+            "num_mismatches": len(self.mismatches),
+            "max_probability_difference": self.max_probability_difference,
+            "num_top1_mismatches": self.num_top1_mismatches,
+            "tolerance": self.tolerance,
+            "latency_ms": self.candidate.protocols[GRPC].latency_ms,
+            **self.candidate.to_json(),
+            "baseline": None if self.baseline is None else self.baseline.to_json(),
+            "bounds": [bound.to_json() for bound in self.bounds],
+            "mismatches": [mismatch.to_json() for mismatch in self.mismatches[:MAX_LISTED]],
+            "notes": list(self.notes),
+        }
 
 
 def replay(
-    saved_model_dir: str | os.PathLike[str],
-    examples_dir: str | os.PathLike[str],
+    saved_model_dir: StrPath,
+    examples_dir: StrPath,
     split: str,
-    predictions_path: str | os.PathLike[str],
-    output_dir: str | os.PathLike[str],
+    predictions_path: StrPath,
+    output_dir: StrPath,
     config: ReplaySettings | ServingConfig,
+    baseline: Baseline | None = None,
 ) -> ReplayResult:
     """Compares served answers with the offline predictions of the same images.
 
-    The first images of the split, in file order, go over gRPC to a server process of their own,
-    each alone and in batches of 2 to 8. Writes replay.json, on a mismatch as well.
+    The first images of the split, in file order, go by gRPC and REST to a server process of the
+    model's own, or to the one that the settings name: each alone, by gRPC twice, and in batches of
+    2 to 8. The baseline gets the same requests in between, so that latencies compare. Writes
+    replay.json, on a refusal as well.
 
     Args:
         saved_model_dir: The candidate.
@@ -67,25 +139,43 @@ def replay(
         split: Split that was evaluated.
         predictions_path: The evaluator's predictions of that split.
         output_dir: Receives replay.json.
-        config: Number of images, tolerance, timeout.
+        config: Number of images, bounds, timeout, server.
+        baseline: The live model, where there is one. One that cannot be served is noted.
 
     Raises:
         ServingError: The server does not start, does not answer, or answers something else
-            than the evaluation; an image has no offline prediction; there is no image.
+            than the evaluation; a bound is not met; an image has no offline prediction; there is
+            no image.
         DataError: The split has no shard, or a damaged one.
     """
     settings = ReplaySettings.of(config) if isinstance(config, ServingConfig) else config
     started = time.monotonic()
-    expected = _expected(examples_dir, split, predictions_path, settings.num_images)
-    _log.info("replaying %d images of split %s through %s", len(expected), split, saved_model_dir)
+    names = {i.image_id: i.filename for i in _images(examples_dir, split, settings.num_images)}
+    expected = _expected(names, examples_dir, split, predictions_path)
+    target = settings.server or saved_model_dir
+    _log.info("replaying %d images of split %s through %s", len(expected), split, target)
     Path(output_dir).mkdir(parents=True, exist_ok=True)
-    tally = Tally(expected, settings.tolerance)
-    with _serving(saved_model_dir, output_dir, settings.timeout_seconds) as client:
-        # The first request of all traces kernels: users do not wait for it, the warm-up does.
-        _ask(client, list(_images(examples_dir, split, 1)))
-        for batch in _batches(_images(examples_dir, split, settings.num_images)):
-            _send(client, batch, tally)
-    result = tally.result()
+    notes: list[str] = []
+    with contextlib.ExitStack() as stack:
+        is_own = settings.server is None
+        served = stack.enter_context(
+            own_server(saved_model_dir, output_dir, settings)
+            if is_own
+            else running_server(settings)
+        )
+        candidate = Side("candidate", served, expected, settings.tolerance)
+        other = None
+        if baseline is not None and is_own:
+            other = _baseline_side(stack, baseline, output_dir, settings, names, notes)
+        if not is_own:
+            notes.append("the server is not ours: neither its memory nor a baseline is measured")
+        other = _send(candidate, other, examples_dir, split, settings, notes)
+        of_candidate = candidate.result()
+        of_baseline = None if other is None else other.result()
+    result = ReplayResult(
+        settings.server, settings.tolerance, of_candidate, of_baseline,
+        bounds_of(of_candidate, of_baseline, settings), tuple(notes), candidate.unstable_filename,
+    )  # fmt: skip
     files.write_json(Path(output_dir) / contracts.REPLAY_FILE, result.to_json())
     largest = result.max_probability_difference
     _log.info(
@@ -93,24 +183,69 @@ def replay(
         result.num_images, time.monotonic() - started, len(result.mismatches),
         "unknown" if largest is None else f"{largest:.2g}", output_dir,
     )  # fmt: skip
-    if result.mismatches:
-        raise _refusal(result)
+    if result.failures:
+        raise refusals.refusal(
+            result.failures, result.mismatches, result.num_images, result.tolerance,
+            result.unstable_filename,
+        )  # fmt: skip
     return result
 
 
-def _send(client: Client, batch: Sequence[Image], tally: Tally) -> None:
-    """Sends each image alone, then all of them together."""
-    for image in batch:
-        started = time.perf_counter()
-        answers = _ask(client, [image])
-        tally.add_seconds(time.perf_counter() - started)
-        tally.compare(image.image_id, image.filename, answers[0], 1)
-    if len(batch) > 1:
-        for image, answer in zip(batch, _ask(client, batch), strict=True):
-            tally.compare(image.image_id, image.filename, answer, len(batch))
+def _baseline_side(
+    stack: contextlib.ExitStack,
+    baseline: Baseline,
+    output_dir: StrPath,
+    settings: ReplaySettings,
+    names: dict[str, str],
+    notes: list[str],
+) -> Side | None:
+    """The baseline's server; None where it does not start: that is no fault of the candidate."""
+    if not Path(baseline.predictions_path).is_file():
+        notes.append("the baseline is not asked: it has no offline predictions")
+        return None
+    expected = read_expected(baseline.predictions_path, names)
+    if len(expected) < len(names):
+        notes.append("the baseline is not asked: it has no prediction of some images")
+        return None
+    try:
+        served = stack.enter_context(own_server(baseline.saved_model_dir, output_dir, settings))
+    except ServingError as error:
+        notes.append(f"the baseline cannot be served: {error.cause}")
+        return None
+    return Side("baseline", served, expected, settings.tolerance)
 
 
-def _images(examples_dir: str | os.PathLike[str], split: str, num_images: int) -> Iterator[Image]:
+def _send(
+    candidate: Side,
+    baseline: Side | None,
+    examples_dir: StrPath,
+    split: str,
+    settings: ReplaySettings,
+    notes: list[str],
+) -> Side | None:
+    """Sends all images to both; returns the baseline, or None where it does not answer."""
+    sides = [candidate] if baseline is None else [candidate, baseline]
+
+    def each(request: Callable[[Side], None]) -> None:
+        request(candidate)
+        for side in sides[1:]:
+            try:
+                request(side)
+            except ServingError as error:  # no fault of the candidate
+                notes.append(error.cause)
+                sides.remove(side)
+
+    first = list(_images(examples_dir, split, 1))
+    each(lambda side: side.warm_up(first))
+    for batch in _batches(_images(examples_dir, split, settings.num_images)):
+        for image in batch:
+            each(functools.partial(Side.send_alone, image=image))
+        if len(batch) > 1:
+            each(functools.partial(Side.send_together, batch=batch))
+    return sides[1] if len(sides) > 1 else None
+
+
+def _images(examples_dir: StrPath, split: str, num_images: int) -> Iterator[Image]:
     for example in itertools.islice(reading.iterate_examples(examples_dir, split), num_images):
         yield Image(
             image_id=_bytes_of(example, contracts.IMAGE_ID).decode(),
@@ -135,13 +270,9 @@ def _batches(images: Iterator[Image]) -> Iterator[list[Image]]:
 
 
 def _expected(
-    examples_dir: str | os.PathLike[str],
-    split: str,
-    predictions_path: str | os.PathLike[str],
-    num_images: int,
+    names: dict[str, str], examples_dir: StrPath, split: str, predictions_path: StrPath
 ) -> dict[str, Expected]:
-    """Offline predictions of the images to be sent, by image id."""
-    names = {image.image_id: image.filename for image in _images(examples_dir, split, num_images)}
+    """Offline predictions of the images to be sent, by image id. names: id -> file name."""
     if not names:
         raise ServingError(
             f"Split {split} of {examples_dir} holds no image: the candidate cannot be replayed.",
@@ -155,51 +286,3 @@ def _expected(
                 "Evaluate the same examples again: slimworks run --no-cache=evaluator",
             )
     return expected
-
-
-@contextlib.contextmanager
-def _serving(
-    saved_model_dir: str | os.PathLike[str],
-    output_dir: str | os.PathLike[str],
-    timeout_seconds: float,
-) -> Iterator[Client]:
-    """A client of a server process that loaded the candidate as version 1."""
-    from slimworks.components.serving.client import Client
-    from slimworks.components.serving.process import ServerProcess
-
-    # On the artifact's own volume, so that links do instead of copies.
-    with tempfile.TemporaryDirectory(prefix=".serving-", dir=output_dir) as base_path:
-        shutil.copytree(saved_model_dir, Path(base_path) / "1", copy_function=_link)
-        with (
-            ServerProcess(base_path, MODEL_NAME, start_timeout_seconds=timeout_seconds) as server,
-            Client(server.address, MODEL_NAME, timeout_seconds=timeout_seconds) as client,
-        ):
-            yield client
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another volume, or one without hard links
-        shutil.copyfile(source, target)
-
-
-def _ask(client: Client, images: Sequence[Image]) -> list[Prediction]:
-    try:
-        return client.predict_bytes([image.encoded for image in images])
-    except (DataError, ServingError) as error:
-        names = ", ".join(image.filename for image in images)
-        raise ServingError(
-            f"The candidate's server did not answer for {names}: {error.cause}", error.fix
-        ) from error
-
-
-def _refusal(result: ReplayResult) -> ServingError:
-    shown = [m.sentence(result.tolerance) for m in result.mismatches[:_MAX_SHOWN]]
-    return ServingError(
-        f"{len(result.mismatches)} of {result.num_images} replayed images are served otherwise "
-        f"than evaluated; nothing is pushed. {'; '.join(shown)}.",
-        "Export the model again with this version of SlimWorks (slimworks run "
-        "--no-cache=trainer), or raise serving.replay_tolerance "
-        f"(now {result.tolerance:g}) if such differences do no harm.",
-    )

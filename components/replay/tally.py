@@ -13,18 +13,15 @@ from slimworks.components.replay.comparison import Difference, Expected, Mismatc
 if TYPE_CHECKING:
     from slimworks.components.serving.answers import Prediction
 
-_MAX_LISTED = 100  # replay.json is for people; the count is complete
-
 
 @dataclasses.dataclass(frozen=True)
-class ReplayResult:
-    """What replay.json says.
+class ProtocolResult:
+    """What came of one model by one protocol.
 
     Attributes:
         num_images: Images sent, each of them alone and in a batch.
         max_probability_difference: Largest one seen; None where one was not a number.
         num_top1_mismatches: Images whose best class differs by more than a tie.
-        tolerance: Largest difference allowed.
         latency_ms: "p50" and "p99" of the requests with a single image.
         mismatches: One for each image that differs, in file order.
     """
@@ -32,20 +29,22 @@ class ReplayResult:
     num_images: int
     max_probability_difference: float | None
     num_top1_mismatches: int
-    tolerance: float
     latency_ms: dict[str, float]
     mismatches: tuple[Mismatch, ...]
 
+    @property
+    def top1_agreement(self) -> float:
+        """Fraction of the images with the offline best class."""
+        return 1 - self.num_top1_mismatches / self.num_images
+
     def to_json(self) -> dict[str, Any]:
-        """Content of replay.json."""
+        """Its part of replay.json."""
         return {
             "num_images": self.num_images,
             "num_mismatches": len(self.mismatches),
+            "top1_agreement": self.top1_agreement,
             "max_probability_difference": self.max_probability_difference,
-            "num_top1_mismatches": self.num_top1_mismatches,
-            "tolerance": self.tolerance,
             "latency_ms": self.latency_ms,
-            "mismatches": [mismatch.to_json() for mismatch in self.mismatches[:_MAX_LISTED]],
         }
 
 
@@ -55,11 +54,15 @@ class Tally:
     Args:
         expected: Offline predictions by image id.
         tolerance: Largest difference of a probability that is no mismatch.
+        protocol: That the answers came by.
     """
 
-    def __init__(self, expected: Mapping[str, Expected], tolerance: float) -> None:
+    def __init__(
+        self, expected: Mapping[str, Expected], tolerance: float, protocol: str = "grpc"
+    ) -> None:
         self._expected = expected
         self._tolerance = tolerance
+        self._protocol = protocol
         self._image_ids: set[str] = set()
         self._seconds: list[float] = []
         self._largest = 0.0
@@ -90,16 +93,16 @@ class Tally:
                 served=_served_best(answer),
                 difference=difference,
                 num_images_in_request=num_images_in_request,
+                protocol=self._protocol,
             )
 
-    def result(self) -> ReplayResult:
+    def result(self) -> ProtocolResult:
         """What was seen; at least one latency must have been counted."""
         mismatches = tuple(self._mismatches.values())
-        return ReplayResult(
+        return ProtocolResult(
             num_images=len(self._image_ids),
             max_probability_difference=comparison.finite_or_none(self._largest),
             num_top1_mismatches=sum(not m.difference.is_same_class for m in mismatches),
-            tolerance=self._tolerance,
             latency_ms={
                 "p50": round(1_000 * percentile(self._seconds, 0.50), 3),
                 "p99": round(1_000 * percentile(self._seconds, 0.99), 3),

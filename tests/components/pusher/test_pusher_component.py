@@ -13,7 +13,7 @@ from tfx.types import channel, standard_artifacts
 
 from slimworks.components import contracts, files
 from slimworks.components.errors import ConfigError, ServingError
-from slimworks.components.pusher import ledger
+from slimworks.components.pusher import ledger, manifest
 from slimworks.components.pusher.component import Pusher
 from slimworks.components.pusher.config import PushConfig
 from slimworks.components.pusher.driver import PusherDriver
@@ -40,7 +40,8 @@ class Pipeline:
         channels = {name: channel.Channel(type=kind) for name, kind in KINDS.items()}
         node = Pusher(**channels, config=PushConfig(keep_versions=2), base_path=str(self.base))
         self.properties = dict(node.spec.exec_properties)
-        assert json.loads(self.properties["config"]) == {"keep_versions": 2}
+        config = json.loads(self.properties["config"])
+        assert (config["keep_versions"], config["label"]) == (2, "stable")
 
     def inputs(self, name: str, blessed: bool = True, replayed: bool = True) -> dict[str, Any]:
         folder = self.root / f"artifacts-{name}"
@@ -102,7 +103,7 @@ def test_push_writes_its_facts_into_ledger_and_artifact(pipeline: Pipeline) -> N
     assert {key: facts[key] for key in MODEL_FACTS} == MODEL_FACTS
     assert (facts["verdict"], facts["reasons"]) == ("pass", ["r"])
     assert facts["metrics"] == METRICS
-    assert facts["digest"] == pushed["digest"] == files.sha256_of_tree(pipeline.base / "1")
+    assert facts["digest"] == pushed["digest"] == manifest.digest_of(pipeline.base / "1")
     assert facts["slimworks_version"]
 
 
@@ -162,7 +163,7 @@ def test_model_pushed_by_hand_is_found_live_and_then_reused(pipeline: Pipeline) 
     push(write_model(pipeline.root, "a"), pipeline.base)
     assert pipeline.run("a")[1]["version"] == 1
     assert pipeline.run("a")[0]
-    assert events(pipeline.base) == [("pushed", 1)]
+    assert events(pipeline.base) == [("pushed", 1), ("labelled", 1)]
 
 
 def test_unblessed_model_is_not_pushed(pipeline: Pipeline) -> None:

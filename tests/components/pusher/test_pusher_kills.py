@@ -1,93 +1,114 @@
 """Publishers killed with SIGKILL, at every step and at random moments."""
 
+import functools
 import random
-import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
+from killed_publishers import at_file_event, survives
 from pusher_samples import (
     PUBLISH,
     assert_consistent,
     digests,
     push,
     start,
+    told_to_servers,
     versions,
     write_model,
 )  # fmt: skip
 
 from slimworks.components import files
-from slimworks.components.pusher import ledger, staging
+from slimworks.components.pusher import ledger, server_files, staging
+from slimworks.components.pusher.destination import open_destination
+from slimworks.components.pusher.labels import labels_of
+from slimworks.components.pusher.release import promote
 from slimworks.components.pusher.rollback import rollback
 
-# Kills itself at the given one of the events that touch the file system below the base path.
-_DIE = """
-import os, signal, sys
-base, countdown = os.path.abspath(sys.argv[1]), int(sys.argv[3])
-EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.truncate"}
-def hook(event, arguments):
-    global countdown
-    paths = [os.fsdecode(a) for a in arguments if isinstance(a, (str, bytes, os.PathLike))]
-    if event in EVENTS and any(path.startswith(base) for path in paths):
-        countdown -= 1
-        if countdown == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-from slimworks.components.pusher import ledger, locking, placement, retention, rollback, staging
-from slimworks.components.pusher.publish import publish
-real_fsync = os.fsync
-def fsync(descriptor):
-    hook("open", (base,))  # before each fsync as well: between a write and its being durable
-    real_fsync(descriptor)
-os.fsync = fsync
-sys.addaudithook(hook)
-"""
-_PUBLISH_AND_DIE = f"{_DIE}\npublish(sys.argv[2], base, facts={{'run_id': 'x'}}, keep_versions=2)"
-_ROLL_BACK_AND_DIE = f"{_DIE}\nrollback.rollback(base, int(sys.argv[2]), 'bad', keep_versions=2)"
+
+@pytest.fixture
+def base(memory: Path) -> Path:
+    """A base path where thousands of fsyncs cost nothing."""
+    return Path(tempfile.mkdtemp(dir=memory)) / "base"
 
 
-def survives(script: str, *arguments: object) -> bool:
-    process = start(script, *arguments)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode in (0, -signal.SIGKILL), errors
-    return process.returncode == 0
-
-
-def test_publisher_killed_at_any_step_leaves_whole_versions_only(tmp_path: Path) -> None:
-    base = tmp_path / "base"
-    known = {push(write_model(tmp_path, name), base).digest for name in "ab"}
-    for step in range(1, 200):
+@pytest.mark.slow
+def test_publisher_killed_at_any_step_leaves_whole_versions_only(
+    tmp_path: Path, base: Path
+) -> None:
+    install = at_file_event(base)
+    labelled = {"keep_versions": 2, "label": "stable"}
+    known = {push(write_model(tmp_path, name), base, **labelled).digest for name in "ab"}
+    for step in range(1, 300):
         model = write_model(tmp_path, f"step-{step}")
         known.add(files.sha256_of_tree(model))
-        done = survives(_PUBLISH_AND_DIE, base, model, step)
+        publish_it = functools.partial(push, model, base, run_id="x", **labelled)
+        done = survives(step, install, publish_it)
         assert set(digests(base).values()) <= known
+        assert_served(base)
         live = max(versions(base))
-        published = push(model, base, keep_versions=2, run_id="x")
+        published = publish_it()
         assert published.version >= live
         assert ledger.why(base, published.version).facts["run_id"] == "x"
+        assert labels_of(ledger.history(base)) == {"stable": published.version}
         assert_consistent(base)
         if done:
             break
     assert done
-    assert step > 30  # it was killed at many a step
+    assert step > 50  # it was killed at many a step
 
 
-def test_rollback_killed_at_any_step_leaves_whole_versions_only(tmp_path: Path) -> None:
-    base = tmp_path / "base"
+@pytest.mark.slow
+def test_rollback_killed_at_any_step_leaves_whole_versions_only(tmp_path: Path, base: Path) -> None:
+    install = at_file_event(base)
     a, b = write_model(tmp_path, "a"), write_model(tmp_path, "b")
     known = {files.sha256_of_tree(a), files.sha256_of_tree(b)}
-    for step in range(1, 200):
+    for step in range(1, 300):
         if not base.exists() or digests(base)[max(versions(base))] == files.sha256_of_tree(a):
-            push(a, base, keep_versions=3)
-            push(b, base, keep_versions=3)
+            push(a, base, keep_versions=3, label="stable")
+            push(b, base, keep_versions=3, label="stable")
         target = max(v for v, d in digests(base).items() if d == files.sha256_of_tree(a))
-        done = survives(_ROLL_BACK_AND_DIE, base, target, step)
+        roll_it_back = functools.partial(rollback, base, target, "bad", keep_versions=2)
+        done = survives(step, install, roll_it_back)
         assert set(digests(base).values()) == known
-        push(a, base, keep_versions=3)  # recovers, and pushes unless the rollback did
+        assert_served(base)
+        push(a, base, keep_versions=3, label="stable")  # recovers; pushes unless the rollback did
+        assert labels_of(ledger.history(base)) == {"stable": max(versions(base))}
         assert_consistent(base)
         if done:
             break
     assert done
-    assert step > 20
+    assert step > 30
+
+
+def test_promotion_killed_at_any_step_moves_the_label_or_does_not(
+    tmp_path: Path, base: Path
+) -> None:
+    install = at_file_event(base)
+    push(write_model(tmp_path, "a"), base, label="stable")
+    push(write_model(tmp_path, "b"), base, label="canary")
+    for step in range(1, 300):
+        before = labels_of(ledger.history(base))
+        target = 3 - before["stable"]
+        done = survives(step, install, functools.partial(promote, base, target))
+        assert_served(base)
+        with open_destination(base).publishing():
+            server_files.write(open_destination(base))
+        assert labels_of(ledger.history(base)) in (before, {"stable": target})
+        assert_consistent(base)
+        if done:
+            break
+    assert done
+    assert step > 10
+
+
+def assert_served(base: Path) -> None:
+    """What models.config tells servers at this very moment is there, whole."""
+    labelled = told_to_servers(base)
+    assert labelled
+    for version in labelled.values():
+        assert (base / str(version) / "saved_model.pb").is_file()
 
 
 def test_interrupted_rollback_keeps_its_reason(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_history_of_a_new_base_path_is_empty(tmp_path: Path) -> None:
 
 def test_every_line_has_its_format_and_entries_go_into_json(base: Path) -> None:
     lines = ledger.ledger_file(base).read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["format"] for line in lines] == [1, 1]
+    assert [json.loads(line)["format"] for line in lines] == [2, 2]
     for entry in ledger.history(base):
         assert json.loads(json.dumps(dataclasses.asdict(entry)))["version"] == entry.version
 
@@ -68,9 +68,9 @@ def test_damaged_line_in_the_middle_is_named(base: Path, line: bytes) -> None:
 def test_ledger_of_a_newer_format_is_refused_and_left_alone(base: Path, tmp_path: Path) -> None:
     path = ledger.ledger_file(base)
     with open(path, "a", encoding="utf-8") as stream:
-        stream.write(json.dumps({"format": 2, "something": "else"}) + "\n")
+        stream.write(json.dumps({"format": 3, "something": "else"}) + "\n")
     before = path.read_bytes()
-    with pytest.raises(ConfigError, match="has format 2 in line 3, this SlimWorks reads 1"):
+    with pytest.raises(ConfigError, match="has format 3 in line 3, this SlimWorks reads 2"):
         push(write_model(tmp_path, "c"), base)
     assert path.read_bytes() == before
 

@@ -15,6 +15,7 @@ from pusher_samples import push, versions, write_model
 from slimworks.components import contracts, files
 from slimworks.components.errors import ConfigError, DataError, ServingError, SlimWorksError
 from slimworks.components.pusher import failures, ledger, locking, staging
+from slimworks.components.pusher.config import PushConfig
 from slimworks.components.pusher.promotion import PromotionInputs, promote
 from slimworks.components.pusher.rollback import rollback
 
@@ -49,7 +50,7 @@ def test_model_that_the_gate_did_not_bless(tmp_path: Path) -> None:
     inputs = artifacts(tmp_path, "a", "inconclusive")
     base = str(tmp_path / "base")
     assert refusal(
-        ServingError, promote, inputs, base, tmp_path / "out", run_id="1", keep_versions=5
+        ServingError, promote, inputs, base, tmp_path / "out", run_id="1", config=PushConfig()
     ) == (
         f"The gate did not bless {inputs.model} (verdict: inconclusive): it is not pushed.",
         "Read the reasons with `slimworks report RUN`; `slimworks push` pushes without a gate.",
@@ -75,10 +76,16 @@ def test_model_that_an_operator_rolled_back_from(tmp_path: Path, reason: str) ->
     base = str(tmp_path / "base")
     for name in "ab":
         inputs = artifacts(tmp_path, name)
-        promote(inputs, base, tmp_path / "out", run_id=name, keep_versions=5)
+        promote(inputs, base, tmp_path / "out", run_id=name, config=PushConfig())
     rollback(base, reason=reason)
     cause, fix = refusal(
-        ConfigError, promote, inputs, base, tmp_path / "out", run_id="c", keep_versions=5
+        ConfigError,
+        promote,
+        inputs,
+        base,
+        tmp_path / "out",
+        run_id="c",
+        config=PushConfig(keep_versions=5),
     )
     start, _, end = cause.partition(" rolled back on ")
     assert start == f"This very model was version 2 of {base} until it was"
@@ -175,9 +182,9 @@ def test_ledger_that_is_damaged(base: Path) -> None:
 def test_ledger_of_a_newer_slimworks(base: Path) -> None:
     path = ledger.ledger_file(base)
     with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps({"format": 2}) + "\n")
+        stream.write(json.dumps({"format": 3}) + "\n")
     assert refusal(ConfigError, ledger.history, base) == (
-        f"{path} has format 2 in line 3, this SlimWorks reads 1.",
+        f"{path} has format 3 in line 3, this SlimWorks reads 2.",
         "Upgrade SlimWorks, or give another base path.",
     )
 

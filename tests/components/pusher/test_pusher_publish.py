@@ -4,6 +4,7 @@ import errno
 import fcntl
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pusher_samples import (
@@ -20,7 +21,7 @@ from pusher_samples import (
 
 from slimworks.components import files
 from slimworks.components.errors import ConfigError, DataError
-from slimworks.components.pusher import failures, ledger, locking
+from slimworks.components.pusher import failures, ledger, locking, placement
 from slimworks.components.pusher.publish import publish
 
 
@@ -145,6 +146,27 @@ def test_two_publishers_at_once_do_not_clash(tmp_path: Path) -> None:
     assert_consistent(base)
 
 
+def test_publisher_without_a_working_lock_overwrites_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / "base"
+    place = placement.place
+
+    def late(*arguments: Any) -> Path:
+        monkeypatch.setattr(placement, "place", place)
+        push(write_model(tmp_path, "quick"), base)  # by another machine, at the same moment
+        return place(*arguments)
+
+    monkeypatch.setattr(placement, "place", late)
+    monkeypatch.setattr(locking.fcntl, "flock", lambda *_: None)
+    with pytest.raises(ConfigError, match="Nothing was published") as caught:
+        push(write_model(tmp_path, "slow"), base)
+    assert "locks do not work on this volume" in caught.value.fix
+    assert push(write_model(tmp_path, "slow"), base).version == 2
+    assert (base / "1" / "saved_model.pb").read_text() == "saved_model.pb of quick\n"
+    assert_consistent(base)
+
+
 def test_lock_that_is_never_freed_is_reported(tmp_path: Path) -> None:
     base = tmp_path / "base"
     with (
@@ -205,6 +227,7 @@ def test_file_in_place_of_the_base_path_is_reported(tmp_path: Path) -> None:
         (errno.EACCES, "Allow this user to write there"),
         (errno.EROFS, "Allow this user to write there"),
         (errno.ENOSPC, "Free space on that volume"),
+        (errno.ENOTEMPTY, "locks do not work on this volume"),
     ],
 )
 def test_refusals_of_the_file_system_come_with_a_fix(tmp_path: Path, code: int, fix: str) -> None:

@@ -59,8 +59,11 @@ def write_examples(folder: Path, encoded: list[bytes], split: str = "test") -> P
     return folder
 
 
-def save_model(folder: Path, encoded: list[bytes]) -> np.ndarray:
-    """Writes the SavedModel; returns its probabilities for the images, [N, C] float32."""
+def save_model(folder: Path, encoded: list[bytes], noise: float = 0.0) -> np.ndarray:
+    """Writes the SavedModel; returns its probabilities for the images, [N, C] float32.
+
+    With noise, its answers change from call to call.
+    """
     import tensorflow as tf
 
     class Colours(tf.Module):
@@ -75,9 +78,8 @@ def save_model(folder: Path, encoded: list[bytes]) -> np.ndarray:
                 return tf.reduce_mean(tf.cast(pixels, tf.float32) / 255.0, axis=[0, 1])
 
             signature = tf.TensorSpec([3], tf.float32)
-            return tf.nn.softmax(
-                tf.map_fn(mean_colour, encoded, fn_output_signature=signature) @ self.kernel
-            )
+            logits = tf.map_fn(mean_colour, encoded, fn_output_signature=signature) @ self.kernel
+            return tf.nn.softmax(logits + noise * tf.random.uniform(tf.shape(logits)))
 
         @tf.function(
             input_signature=[tf.TensorSpec([None], tf.string, name="images")], autograph=False

@@ -1,6 +1,8 @@
 """Replays through a real server process over gRPC."""
 
+import contextlib
 import shutil
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,10 @@ from slimworks.components.replay.component import Replay
 from slimworks.components.replay.config import ReplaySettings
 from slimworks.components.replay.executor import Executor, evaluated_split
 from slimworks.components.replay.predictions import read_expected
-from slimworks.components.replay.replay import ReplayResult, replay
+from slimworks.components.replay.replay import Baseline, ReplayResult, _baseline_side, replay
+from slimworks.components.replay.rest import RestClient
 from slimworks.components.serving.config import ServingConfig
+from slimworks.components.serving.process import ServerProcess
 
 SETTINGS = ReplaySettings(num_images=64, tolerance=1e-3, timeout_seconds=60.0)
 
@@ -69,6 +73,15 @@ def test_faithful_model_passes(candidate: Candidate, tmp_path: Path) -> None:
     assert written["tolerance"] == 1e-3
     assert [path.name for path in (tmp_path / "replay").iterdir()] == [contracts.REPLAY_FILE]
     assert files.sha256_of_tree(candidate.model) == digest
+    for protocol in ("grpc", "rest"):
+        found = written["protocols"][protocol]
+        assert (found["num_images"], found["top1_agreement"]) == (NUM_IMAGES, 1.0)
+        assert found["max_probability_difference"] < 1e-6
+        assert 0 < found["latency_ms"]["p50"] <= found["latency_ms"]["p99"]
+    assert written["max_repeat_difference"] == 0
+    assert 30 < written["peak_memory_bytes"] / 2**20 < 3_000
+    assert {bound["verdict"] for bound in written["bounds"]} == {"pass"}
+    assert (written["server"], written["baseline"], written["notes"]) == (None, None, [])
 
 
 def test_planted_mismatch_is_named_and_written(candidate: Candidate, tmp_path: Path) -> None:
@@ -151,6 +164,7 @@ def test_executor_blesses_the_artifact(candidate: Candidate, tmp_path: Path) -> 
         "model": (standard_artifacts.Model, candidate.model),
         "evaluation": (standard_artifacts.ModelEvaluation, evaluation),
         "blessing": (standard_artifacts.ModelBlessing, tmp_path / "blessing"),
+        "baseline_model": (standard_artifacts.Model, candidate.model),
     }
     channels = {name: channel.Channel(type=kind) for name, (kind, _) in kinds.items()}
     node = Replay(**channels, config=ServingConfig(replay_num_images=3))
@@ -162,7 +176,9 @@ def test_executor_blesses_the_artifact(candidate: Candidate, tmp_path: Path) -> 
     output.uri = str(tmp_path / "out")
     Executor().Do(inputs, {"replay": [output]}, dict(node.spec.exec_properties))
     assert output.get_int_custom_property("blessed") == 1
-    assert files.read_json(tmp_path / "out" / contracts.REPLAY_FILE)["num_images"] == 3
+    written = files.read_json(tmp_path / "out" / contracts.REPLAY_FILE)
+    assert written["num_images"] == 3
+    assert written["notes"] == ["the baseline is not asked: it has no offline predictions"]
 
 
 def test_split_is_the_evaluated_one_or_test(tmp_path: Path) -> None:
@@ -170,3 +186,114 @@ def test_split_is_the_evaluated_one_or_test(tmp_path: Path) -> None:
     assert evaluated_split(tmp_path) == "eval"
     files.write_json(tmp_path / contracts.EVALUATION_METRICS_FILE, {})
     assert evaluated_split(tmp_path) == "test"
+
+
+def test_baseline_is_served_beside_the_candidate(candidate: Candidate, tmp_path: Path) -> None:
+    predictions = write_predictions(tmp_path / "predictions.parquet", candidate.probabilities)
+    model = candidate.model / contracts.SAVED_MODEL_FOLDER
+    changed = candidate.probabilities.copy()
+    changed[3] = np.roll(changed[3], 1)  # what the baseline answers otherwise refuses nobody
+    of_baseline = write_predictions(tmp_path / "baseline.parquet", changed)
+    replay(
+        model, candidate.examples, "test", predictions, tmp_path / "replay",
+        SETTINGS.model_copy(update={"num_images": 6}), Baseline(model, of_baseline),
+    )  # fmt: skip
+    written = files.read_json(tmp_path / "replay" / contracts.REPLAY_FILE)
+    baseline = written["baseline"]
+    assert baseline["protocols"]["rest"]["top1_agreement"] == 5 / 6
+    assert baseline["protocols"]["grpc"]["latency_ms"]["p50"] > 0
+    assert baseline["peak_memory_bytes"] > 0
+    bounds = {bound["name"]: bound for bound in written["bounds"]}
+    latency = bounds["grpc/latency_p50_ms"]
+    assert latency["baseline"] == baseline["protocols"]["grpc"]["latency_ms"]["p50"]
+    assert latency["limit"] >= 250
+    assert bounds["grpc/latency_p99_ms"]["reason"] == "not compared: the slowest of 6 requests"
+    assert bounds["peak_memory_mb"]["baseline"] > 0
+
+
+@pytest.mark.slow
+def test_baseline_that_cannot_be_served_is_noted(candidate: Candidate, tmp_path: Path) -> None:
+    predictions = write_predictions(tmp_path / "predictions.parquet", candidate.probabilities)
+    torn = tmp_path / "torn"
+    shutil.copytree(candidate.model / contracts.SAVED_MODEL_FOLDER, torn)
+    (torn / "saved_model.pb").write_bytes(b"torn")
+    model = candidate.model / contracts.SAVED_MODEL_FOLDER
+    result = replay(
+        model, candidate.examples, "test", predictions, tmp_path / "replay",
+        SETTINGS.model_copy(update={"num_images": 2}), Baseline(torn, predictions),
+    )  # fmt: skip
+    assert result.baseline is None
+    assert result.notes[0].startswith("the baseline cannot be served: The server ended with exit")
+
+
+def test_baseline_without_predictions_is_noted(candidate: Candidate, tmp_path: Path) -> None:
+    names: dict[str, str] = {image_id(0): filename(0)}
+    notes: list[str] = []
+    few = write_predictions(tmp_path / "few.parquet", candidate.probabilities[:0])
+    for path in (tmp_path / "none.parquet", few):
+        with contextlib.ExitStack() as stack:
+            baseline = Baseline(candidate.model, path)
+            assert _baseline_side(stack, baseline, tmp_path, SETTINGS, names, notes) is None
+    assert notes == [
+        "the baseline is not asked: it has no offline predictions",
+        "the baseline is not asked: it has no prediction of some images",
+    ]
+
+
+def test_answers_that_change_are_refused(tmp_path: Path) -> None:
+    encoded = images()
+    model = tmp_path / "model"
+    probabilities = save_model(model, encoded, noise=0.01)
+    examples = write_examples(tmp_path / "examples", encoded)
+    predictions = write_predictions(tmp_path / "predictions.parquet", probabilities)
+    settings = SETTINGS.model_copy(update={"num_images": 4, "tolerance": 0.1})
+    with pytest.raises(ServingError, match="is answered differently when it is asked twice"):
+        replay(model, examples, "test", predictions, tmp_path / "replay", settings)
+    written = files.read_json(tmp_path / "replay" / contracts.REPLAY_FILE)
+    assert written["max_repeat_difference"] > 1e-5
+    failed = [bound["name"] for bound in written["bounds"] if bound["verdict"] == "fail"]
+    assert failed == ["repeat_difference"]
+
+
+def test_server_that_runs_already_is_asked(candidate: Candidate, tmp_path: Path) -> None:
+    predictions = write_predictions(tmp_path / "predictions.parquet", candidate.probabilities)
+    base = tmp_path / "base"
+    shutil.copytree(candidate.model / contracts.SAVED_MODEL_FOLDER, base / "7")
+    missing = tmp_path / "no model here"
+    with ServerProcess(base, "roses") as server:
+        serving = ServingConfig(
+            model_name="roses", replay_server=server.address,
+            replay_rest_server=server.rest_address, replay_num_images=3,
+        )  # fmt: skip
+        result = replay(missing, candidate.examples, "test", predictions, tmp_path / "a", serving)
+        assert result.server == server.address
+        assert set(result.candidate.protocols) == {"grpc", "rest"}
+        assert result.candidate.peak_memory_bytes is None
+        assert result.notes == (
+            "the server is not ours: neither its memory nor a baseline is measured",
+        )
+        by_grpc = serving.model_copy(update={"replay_rest_server": None})
+        result = replay(missing, candidate.examples, "test", predictions, tmp_path / "b", by_grpc)
+        assert set(result.candidate.protocols) == {"grpc"}
+        other = serving.model_copy(update={"model_name": "tulips"})
+        with pytest.raises(ServingError, match="serves no model named 'tulips'"):
+            replay(missing, candidate.examples, "test", predictions, tmp_path / "c", other)
+        with (
+            RestClient(server.rest_address, "tulips", timeout_seconds=30) as client,
+            pytest.raises(ServingError, match=r"/v1/models/tulips:predict answered 404: "),
+        ):
+            client.predict_bytes(images()[:1])
+
+
+def test_rest_server_that_does_not_answer_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with (
+        RestClient(f"127.0.0.1:{port}", "roses", timeout_seconds=30) as client,
+        pytest.raises(ServingError) as caught,
+    ):
+        client.predict_bytes(images()[:1])
+    assert caught.value.cause.startswith(f"No REST server answers at 127.0.0.1:{port} (")
+    assert caught.value.fix == (
+        "Check the address, and that the server was started with --rest_api_port."
+    )
