@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 from tensorflow.python.ops import variable_scope
 
-from slimworks.components.nets import layout, nets_factory
+from slimworks.components.nets import layout, nets_factory, randomness
+from slimworks.components.nets.freezing import are_frozen
 from slimworks.components.nets.registry import check_image_size
 from slimworks.components.nets.spec import NetSpec
 
@@ -90,7 +92,11 @@ class SlimModule(tf.Module):
 
     @tf.autograph.experimental.do_not_convert
     def forward(
-        self, images: tf.Tensor, is_training: bool, step: tf.Tensor | tf.Variable | None = None
+        self,
+        images: tf.Tensor,
+        is_training: bool,
+        step: tf.Tensor | tf.Variable | None = None,
+        seed: int | None = None,
     ) -> Outputs:
         """Builds the network on the module's variables, within a tf.function.
 
@@ -99,7 +105,9 @@ class SlimModule(tf.Module):
             is_training: Batch norm uses the batch's statistics and updates its moving averages
                 when the function runs; dropout is active.
             step: Scalar integer, optimiser updates so far. NASNet and PNASNet drop more of their
-                paths as it grows; without it, they drop none. Other networks ignore it.
+                paths as it grows; without it, or where only the head is trained, they drop none.
+            seed: With `step`, the masks of dropout and drop path are functions of both, see
+                `randomness`; without, TensorFlow's random state makes them.
 
         Raises:
             RuntimeError: Called eagerly: slim layers exist only while a function is traced.
@@ -115,17 +123,35 @@ class SlimModule(tf.Module):
         )
         key = tf.compat.v1.GraphKeys.REGULARIZATION_LOSSES
         num_losses_before = len(tf.compat.v1.get_collection(key))
-        with variable_scope.with_variable_store(self._store):
-            options = {"current_step": step} if self.spec.has_drop_path else {}
+        with variable_scope.with_variable_store(self._store), _drawing(seed, step, is_training):
+            options = {"current_step": self._path_step(step)} if self.spec.has_drop_path else {}
             logits, end_points = network_fn(_of_static_size(images, self), **options)
         losses = tf.compat.v1.get_collection(key)[num_losses_before:]
         loss = tf.add_n(losses) if losses else tf.constant(0.0)
         return Outputs(logits, dict(end_points), loss)
 
+    def _path_step(self, step: tf.Tensor | tf.Variable | None) -> tf.Tensor | tf.Variable | None:
+        """Returns the step that drop path is at: None where only the head is trained.
+
+        As with batch norm, the head learns on the features that it is evaluated on.
+        """
+        mean = "/moving_mean"
+        scopes = [name.removesuffix(mean) for name in self.moving_by_name if name.endswith(mean)]
+        backbone = [scope for scope in scopes if not scope.startswith(self.spec.head_scopes)]
+        return None if are_frozen(backbone) else step
+
     def embedding(self, end_points: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Returns the layer before the head, averaged over space: [N, D] float32."""
         features = end_points[self.spec.embedding_end_point]
         return tf.reduce_mean(features, [1, 2]) if features.shape.rank == 4 else features
+
+
+def _drawing(
+    seed: int | None, step: tf.Tensor | tf.Variable | None, is_training: bool
+) -> contextlib.AbstractContextManager[None]:
+    if seed is None or step is None or not is_training:
+        return contextlib.nullcontext()
+    return randomness.stateless(seed, step)
 
 
 def _of_static_size(images: tf.Tensor, module: SlimModule) -> tf.Tensor:

@@ -16,12 +16,17 @@ import tensorflow as tf
 from slimworks.components.preprocessing import (
     cifarnet,
     decoding,
+    erasing,
     geometry,
     inception,
     lenet,
+    randaugment,
     vgg,
 )
 from slimworks.components.preprocessing.config import AugmentationSettings
+
+# What a seed is folded in with, for random numbers of their own.
+_RANDAUGMENT, _ERASING = 1, 2
 
 _Augment = Callable[[tf.Tensor, int, tf.Tensor, AugmentationSettings, bool], tf.Tensor]
 
@@ -91,6 +96,30 @@ class Preprocessing:
         """
         if not augmentation.enabled:
             return self.for_eval(stored[tf.newaxis], image_size)[0]
+        if augmentation.randaugment_layers:
+            stored = randaugment.rand_augment(
+                stored,
+                augmentation.randaugment_layers,
+                augmentation.randaugment_magnitude,
+                tf.random.fold_in(seed, _RANDAUGMENT),
+            )
+        image = self._distorted(stored, image_size, seed, augmentation)
+        if augmentation.random_erasing_probability:
+            image = erasing.random_erasing(
+                image, augmentation.random_erasing_probability, tf.random.fold_in(seed, _ERASING)
+            )
+        return image
+
+    def _distorted(
+        self,
+        stored: tf.Tensor,
+        image_size: int,
+        seed: tf.Tensor,
+        augmentation: AugmentationSettings,
+    ) -> tf.Tensor:
+        if augmentation.style == "slim":
+            options = {"fast_mode": augmentation.fast_mode} if self.family == "inception" else {}
+            return self.preprocess_for_train(stored, image_size, image_size, seed, **options)
         flips = self.flips if augmentation.flip is None else augmentation.flip
         return self.augment(stored, image_size, seed, augmentation, flips)
 

@@ -50,11 +50,12 @@ def for_train(
     """
     random = tf.unstack(tf.random.stateless_uniform([7], seed))
     box = _random_box(random[:4], augmentation.min_crop_area_fraction)
-    mirrored = (random[4] < 0.5) & flips
-    image = resizing.crop_and_resize(stored, box, mirrored, image_size) * _SCALE - 1.0
-    if not augmentation.color_jitter:
-        return image
-    return _jitter(image, random[5], random[6])
+    crop = resizing.cropped(stored, box, (random[4] < 0.5) & flips)
+    crop = tf.cast(crop, tf.float32) * _SCALE - 1.0
+    # Colours first: most crops are smaller than the result.
+    if augmentation.color_jitter:
+        crop = _jitter(crop, random[5], random[6])
+    return resizing.resize_crop(crop, image_size)
 
 
 def preprocess_for_eval(
@@ -192,7 +193,9 @@ def _resized(
 def _random_box(
     random: list[tf.Tensor], min_area: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Area and shape uniform within bounds, such that the box always fits: nothing is redrawn.
+    """A box as `resizing.cropped` wants it, that always fits: nothing is redrawn.
+
+    Area, shape and place are uniform within bounds.
 
     The shape is measured on the stored square, so boxes have the photo's own shape on average, as
     the evaluation's crop has.
@@ -201,7 +204,7 @@ def _random_box(
     # height = sqrt(area / ratio) <= 1 and width = sqrt(area * ratio) <= 1.
     log_ratio = tf.minimum(math.log(_ASPECT_RATIO), -tf.math.log(area)) * (2.0 * random[1] - 1.0)
     height, width = tf.sqrt(area * tf.exp(-log_ratio)), tf.sqrt(area * tf.exp(log_ratio))
-    return (1.0 - height) * random[2], (1.0 - width) * random[3], height, width
+    return random[2], random[3], height, width
 
 
 def _jitter(image: tf.Tensor, brightness: tf.Tensor, saturation: tf.Tensor) -> tf.Tensor:

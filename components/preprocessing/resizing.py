@@ -73,36 +73,45 @@ def central_view(stored: tf.Tensor, default_stored_size: int, image_size: int) -
     return resize_legacy(view, image_size, image_size)
 
 
-def crop_and_resize(
-    stored: tf.Tensor, box: tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], flips: tf.Tensor,
-    image_size: int,
-) -> tf.Tensor:  # fmt: skip
-    """One crop, left-right flip and bilinear resize in a single op.
+def cropped(
+    stored: tf.Tensor, box: tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], flips: tf.Tensor
+) -> tf.Tensor:
+    """Cuts out a box, to whole pixels, and mirrors it where asked for.
 
     Args:
-        stored: uint8 [S, S, C].
-        box: (top, left, height, width) as fractions of S, float32 [] each.
+        stored: [S, S, C], any dtype; uint8 is the cheapest.
+        box: (top, left, height, width), float32 [] each: height and width as fractions of S, the
+            others of what they leave free.
         flips: bool [].
+
+    Returns:
+        [height * S, width * S, C], rounded.
+    """
+    size, channels = stored.shape.as_list()[-2:]
+    lengths = tf.maximum(tf.cast(tf.round(tf.stack(box[2:]) * size), tf.int32), 1)
+    free = tf.cast(size - lengths, tf.float32)
+    starts = tf.cast(tf.round(tf.stack(box[:2]) * free), tf.int32)
+    crop = tf.slice(stored, tf.pad(starts, [[0, 1]]), tf.concat([lengths, [channels]], 0))
+    return flip_if(crop, flips)
+
+
+def resize_crop(crop: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Bilinear with half-pixel centres, so that the crop's middle stays the middle.
+
+    Pipelines are 2.5 times as fast with it as with tf.image.crop_and_resize (224 px).
+
+    Args:
+        crop: float32 [H, W, C]; ResizeBilinear is slower on uint8.
         image_size: Side of the result.
 
     Returns:
-        float32 [image_size, image_size, C] in [0, 255].
+        float32 [image_size, image_size, C].
     """
-    size = stored.shape.as_list()[-2]
-    top, left, height, width = (side * size for side in box)
-
-    def ends(start: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-        """Centres of the first and the last sample, in the op's units of S - 1 pixels."""
-        half_step = 0.5 * length / image_size
-        points = tf.stack([start + half_step, start + length - half_step]) - 0.5
-        # Points outside would be painted black.
-        return tf.clip_by_value(points / max(size - 1, 1), 0.0, 1.0)
-
-    rows, columns = ends(top, height), ends(left, width)
-    columns = tf.where(flips, columns[::-1], columns)
-    boxes = tf.stack([rows[0], columns[0], rows[1], columns[1]])[tf.newaxis]
-    crop = tf.image.crop_and_resize(stored[tf.newaxis], boxes, [0], [image_size, image_size])
-    return tf.ensure_shape(crop[0], [image_size, image_size, stored.shape.as_list()[-1]])
+    resized = _BILINEAR(
+        images=crop[tf.newaxis], size=[image_size, image_size],
+        align_corners=False, half_pixel_centers=True,
+    )[0]  # fmt: skip
+    return tf.ensure_shape(resized, [image_size, image_size, crop.shape.as_list()[-1]])
 
 
 def random_crop(image: tf.Tensor, height: int, width: int, seed: tf.Tensor) -> tf.Tensor:
@@ -112,7 +121,7 @@ def random_crop(image: tf.Tensor, height: int, width: int, seed: tf.Tensor) -> t
 
 def flip_if(image: tf.Tensor, flips: tf.Tensor) -> tf.Tensor:
     """Mirrors left-right where `flips` (bool []) holds. image: [H, W, C]."""
-    return tf.where(flips, tf.reverse(image, [1]), image)
+    return tf.cond(flips, lambda: tf.reverse(image, [1]), lambda: image)
 
 
 def shifted(

@@ -62,10 +62,9 @@ def for_train(
     # TF-Slim draws the resized short side uniformly, so the inverse of the crop is uniform.
     largest = max(geometry.CENTRAL_FRACTION, smallest)
     side = 1.0 / (1.0 / largest + (1.0 / smallest - 1.0 / largest) * random[0])
-    box = ((1.0 - side) * random[1], (1.0 - side) * random[2], side, side)
-    mirrored = (random[3] < 0.5) & flips
-    image = resizing.crop_and_resize(stored, box, mirrored, image_size)
-    return image - channel_means(stored.shape.as_list()[-1])
+    crop = resizing.cropped(stored, (random[1], random[2], side, side), (random[3] < 0.5) & flips)
+    means = channel_means(stored.shape.as_list()[-1])
+    return resizing.resize_crop(tf.cast(crop, tf.float32) - means, image_size)
 
 
 def preprocess_for_eval(

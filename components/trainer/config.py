@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import pydantic
 from pydantic import Field
@@ -14,9 +14,12 @@ from slimworks.components.errors import ConfigError
 from slimworks.components.nets.registry import check_image_size, get_net
 from slimworks.components.preprocessing.config import AugmentationSettings
 from slimworks.components.settings import Settings
+from slimworks.components.trainer.deployment_flags import refuse_deployment_flags
 
 Optimizer = Literal["adadelta", "adagrad", "adam", "ftrl", "momentum", "rmsprop", "sgd"]
 DecayType = Literal["fixed", "exponential", "polynomial", "cosine"]
+Balance = Literal["none", "weights", "sample", "focal"]
+DistributionKind = Literal["none", "mirrored", "multi_worker", "parameter_server"]
 
 DEFAULT_EPOCHS, MAX_EPOCHS, DEFAULT_STEPS = 20, 60, 200
 
@@ -54,6 +57,18 @@ class ExportConfig(Settings):
     top_k: int | None = Field(None, ge=1, description="Classes in an answer; null: five.")
     min_probability: float = Field(
         0.0, ge=0, le=1, description="`is_known` is false below this top probability."
+    )
+    temperature_scaling: bool = Field(
+        True, description="Calibrate probabilities by a temperature fitted on the eval split."
+    )
+    min_precision: float | None = Field(
+        None, gt=0, lt=1, description="Precision of each class's answers that are known."
+    )
+    known_by: Literal["probability", "energy", "distance", "none"] = Field(
+        "distance", description="How images unlike the training images are told."
+    )
+    known_rate: float = Field(
+        0.99, gt=0, le=1, description="Fraction of the eval images that are known."
     )
 
 
@@ -98,6 +113,13 @@ class TrainConfig(Settings):
     max_number_of_steps: int | None = Field(
         None, ge=1, description="Steps to train; overrides epochs."
     )
+    budget_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="Wall time of a whole run, from its start to the push (of `slimworks train`: "
+        "its own), as --budget gives it: as many steps as fit are trained, at most those of "
+        "max_number_of_steps or epochs; null: no limit.",
+    )
     batch_size: int = Field(32, ge=1, le=4096, description="Images per step.")
     optimizer: Optimizer = Field("momentum", description="Update rule, with TF-Slim's settings.")
     # Chosen on 800 flower photos and the bundled digits with batch 32; a fine-tuned net wants a
@@ -112,12 +134,58 @@ class TrainConfig(Settings):
     learning_rate_decay_factor: float = Field(
         0.94, gt=0, le=1, description="Factor of the exponential decay."
     )
-    num_epochs_per_decay: float = Field(
-        2.0, gt=0, description="Epochs per factor of the exponential decay."
+    num_epochs_per_decay: float | None = Field(
+        None,
+        gt=0,
+        description="Epochs per factor of the exponential decay (null: 2), or until a polynomial "
+        "or cosine decay is at its end (null: all; TF-Slim: 2).",
     )
-    warmup_epochs: float = Field(1.0, ge=0, description="Linear warm-up from 0, in epochs.")
+    warmup_epochs: float | None = Field(
+        None,
+        ge=0,
+        description="Linear warm-up from 0, in epochs; null: 1, at most a fifth of the training.",
+    )
+    head_epochs: float | None = Field(
+        None,
+        ge=0,
+        description="Of the epochs, how many first train nothing but what the checkpoint lacks "
+        "(the head), where it lacks something and no trainable_scopes are set; null: a quarter, at "
+        "least 1 (of short trainings half), at most 5; 0: none, as in TF-Slim.",
+    )
+    layer_learning_rates: Literal["auto", "equal"] | dict[str, float] = Field(
+        "auto",
+        description="Factors of the learning rate by scope (regular expressions from the start; "
+        "the first that matches counts; 0 freezes; 1 where none matches). auto: with a new head "
+        "on a checkpoint's layers, 0.02 for the first to 0.2 for the last of these; equal: 1 for "
+        "all, as in TF-Slim.",
+    )
+    moving_average_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Keeps exponential moving averages of all variables, which are evaluated and "
+        "exported in their place; null: none.",
+    )
+    early_stopping_epochs: int | None = Field(
+        None,
+        ge=1,
+        description="Stops after so many epochs without a better evaluation; null: never. The best "
+        "model is exported in any case.",
+    )
+    quantize_delay: int = Field(
+        -1, description="TF-Slim's quantization-aware training: not to be had, so always negative."
+    )
     weight_decay: float = Field(0.00004, ge=0, description="L2 factor: factor * sum(w^2) / 2.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Main and auxiliary loss.")
+    balance: Balance = Field(
+        "none",
+        description="What to do about classes with few images: weights (each counts more in the "
+        "loss), sample (each is drawn more often), focal (images that are recognised already count "
+        "less).",
+    )
+    focal_gamma: float = Field(
+        2.0, ge=0, le=10, description="How much less, with balance: focal; 0 is cross entropy."
+    )
     batch_norm_decay: float | None = Field(
         None,
         gt=0,
@@ -141,11 +209,104 @@ class TrainConfig(Settings):
     augmentation: AugmentationSettings = Field(
         default_factory=AugmentationSettings, description="Distortions of the training images."
     )
+    # Where only the head trains, the layers before it make the same of an image in every epoch.
+    cache_features: Literal["auto"] | bool = Field(
+        "auto",
+        description="Run frozen layers once an image and train on their output, which is kept in "
+        "the work folder; images are not augmented then. auto: while only the head trains, unless "
+        "`augmentation` differs from its defaults. true: wherever the first layers are frozen.",
+    )
+    feature_cache_gb: float = Field(
+        10.0, gt=0, description="Disk space of these outputs; the longest unused go first."
+    )
+    num_readers: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Images that are read at the same time; null: tf.data chooses. TF-Slim: 4.",
+    )
+    num_preprocessing_threads: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="Images that are prepared at the same time; null: tf.data chooses. TF-Slim: 4.",
+    )
     seed: int = Field(0, ge=0, description="Seeds initial values, order and distortions.")
+    deterministic: bool = Field(
+        False,
+        description="Every operation gives the same bits each time: trainings of the same inputs "
+        "on the same kind of machine are equal to the last bit, killed and resumed ones too.",
+    )
+    # Opt-in: its accuracy has not been shown to be equal; docs/performance.md has its speed.
+    bfloat16: bool = Field(
+        False,
+        description="Multiply in bfloat16 while training: faster on processors that have "
+        "instructions for it (`slimworks doctor`), less exact. The model stays float32.",
+    )
     log_every_n_steps: int = Field(10, ge=1, description="Steps between lines of metrics.jsonl.")
+    save_summaries_secs: float = Field(
+        0.0,
+        ge=0,
+        description="Least seconds between TensorBoard's training scalars; 0: as often as "
+        "metrics.jsonl.",
+    )
+    profile_steps: tuple[int, int] | None = Field(
+        None,
+        description="TensorBoard's profiler runs from the first to the second of these steps, such "
+        "as [10, 20]; null: never.",
+    )
     save_interval_secs: float = Field(
         30.0, ge=0, description="Least seconds between checkpoints; one is written at the end too."
     )
+
+    distribution: DistributionKind = Field(
+        "none",
+        description="Who trains: none (one process, one device), mirrored (all GPUs of this "
+        "machine), multi_worker (several processes, together), parameter_server (several, each "
+        "for itself, as TF-Slim's without sync_replicas).",
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Processes that train, with multi_worker or parameter_server: on this machine, "
+        "or pods of a TFJob. TF_CONFIG, where it is set, must agree.",
+    )
+    parameter_servers: int = Field(
+        1, ge=1, le=64, description="Processes that hold the variables, with parameter_server."
+    )
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _no_deployment_flags(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            refuse_deployment_flags(values)
+        return values
+
+    @pydantic.model_validator(mode="after")
+    def _distribution_fits(self) -> TrainConfig:
+        if self.workers > 1 and self.distribution not in ("multi_worker", "parameter_server"):
+            raise ConfigError(
+                f"train.workers is {self.workers}, but train.distribution is {self.distribution}.",
+                "Set train.distribution=multi_worker; mirrored uses all GPUs in one process.",
+            )
+        if self.deterministic and self.distribution == "parameter_server":
+            raise ConfigError(
+                "train.deterministic is true, but with train.distribution=parameter_server the "
+                "order of updates depends on which worker is faster.",
+                "Set train.distribution=multi_worker, or train.deterministic=false.",
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _budget_of_one_process(self) -> TrainConfig:
+        if self.budget_seconds is not None and self.distribution not in ("none", "mirrored"):
+            raise ConfigError(
+                f"A time budget does not go with train.distribution={self.distribution}: "
+                "processes would plan different numbers of steps.",
+                "Leave the budget out and set train.max_number_of_steps.",
+            )
+        return self
 
     @pydantic.field_validator("checkpoint_name_map")
     @classmethod
@@ -153,17 +314,45 @@ class TrainConfig(Settings):
         parse_name_map(name_map)
         return name_map
 
+    @pydantic.field_validator("profile_steps")
+    @classmethod
+    def _valid_profile(cls, steps: tuple[int, int] | None) -> tuple[int, int] | None:
+        if steps is not None and not 0 <= steps[0] < steps[1]:
+            raise ConfigError(
+                f"train.profile_steps is {list(steps)}, expected [from, to] with 0 <= from < to.",
+                "Give a few steps after the first ones: --set train.profile_steps=[10,20]",
+            )
+        return steps
+
+    @pydantic.field_validator("quantize_delay")
+    @classmethod
+    def _no_quantization(cls, delay: int) -> int:
+        if delay >= 0:
+            raise ConfigError(
+                f"train.quantize_delay is {delay}, but TensorFlow 2 has no tf.contrib.quantize, "
+                "which TF-Slim rewrites its training graph with.",
+                "Leave it out and quantize the trained model: slimworks export --help",
+            )
+        return delay
+
+    @pydantic.field_validator("layer_learning_rates")
+    @classmethod
+    def _valid_factors(cls, rates: str | dict[str, float]) -> str | dict[str, float]:
+        for scope, factor in rates.items() if isinstance(rates, dict) else ():
+            _require_expression("train.layer_learning_rates", scope)
+            if not 0 <= factor < math.inf:
+                raise ConfigError(
+                    f"train.layer_learning_rates: the factor of {scope!r} is {factor}, expected a "
+                    "number of at least 0.",
+                    "Write 0.1 for a tenth of the learning rate, 0 to freeze.",
+                )
+        return rates
+
     @pydantic.field_validator("trainable_scopes")
     @classmethod
     def _valid_scopes(cls, scopes: list[str] | None) -> list[str] | None:
         for scope in scopes or ():
-            try:
-                re.compile(scope)
-            except re.error as error:
-                raise ConfigError(
-                    f"train.trainable_scopes: {scope!r} is no regular expression: {error}.",
-                    "Mend it; a plain scope such as InceptionV3/Logits needs no signs.",
-                ) from None
+            _require_expression("train.trainable_scopes", scope)
         return scopes
 
     def num_steps(self, steps_per_epoch: int) -> int:
@@ -181,3 +370,13 @@ class TrainConfig(Settings):
         if self.learning_rate is not None:
             return self.learning_rate
         return 0.01 if self.checkpoint_path else 0.05
+
+
+def _require_expression(setting: str, scope: str) -> None:
+    try:
+        re.compile(scope)
+    except re.error as error:
+        raise ConfigError(
+            f"{setting}: {scope!r} is no regular expression: {error}.",
+            "Mend it; a plain scope such as InceptionV3/Logits needs no signs.",
+        ) from None

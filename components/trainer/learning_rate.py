@@ -6,44 +6,59 @@ import math
 
 from slimworks.components.trainer.config import TrainConfig
 
+EPOCHS_PER_EXPONENTIAL_DECAY = 2.0  # TF-Slim's
+
 
 def learning_rate_at(
-    step: int, config: TrainConfig, steps_per_epoch: float, num_steps: int
+    step: int,
+    config: TrainConfig,
+    steps_per_epoch: float,
+    num_steps: int,
+    initial_rate: float | None = None,
 ) -> float:
-    """Learning rate of one step.
+    """Learning rate of one step, by TF-Slim's rules where TF-Slim has the schedule.
 
-    The decay clock runs during warm-up, as in TF-Slim.
+    The decay clock runs during warm-up, whose first step has rate 0.
 
     Args:
         step: Steps already done, from 0.
         config: Decay type and its settings.
         steps_per_epoch: Train examples / batch size.
-        num_steps: Planned steps: the length of the polynomial and cosine decays.
+        num_steps: Planned steps.
+        initial_rate: Instead of the config's.
     """
-    rate = _decayed(step, config, steps_per_epoch, num_steps)
+    start = config.resolved_learning_rate if initial_rate is None else initial_rate
+    rate = _decayed(step, start, config, steps_per_epoch, num_steps)
     warmup_steps = _warmup_steps(config, steps_per_epoch, num_steps)
-    if step < warmup_steps:
-        # step + 1: TF-Slim's first step has rate 0 and is lost.
-        return min(config.resolved_learning_rate * (step + 1) / warmup_steps, rate)
-    return rate
+    return min(start * step / warmup_steps, rate) if step < warmup_steps else rate
 
 
 def _warmup_steps(config: TrainConfig, steps_per_epoch: float, num_steps: int) -> float:
-    """A warm-up longer than a fifth of a short run would leave nothing of it."""
-    return min(config.warmup_epochs * steps_per_epoch, num_steps / 5)
+    if config.warmup_epochs is not None:
+        return config.warmup_epochs * steps_per_epoch
+    # A warm-up longer than a fifth of a short run would leave nothing of it.
+    return int(min(steps_per_epoch, num_steps / 5))
 
 
-def _decayed(step: int, config: TrainConfig, steps_per_epoch: float, num_steps: int) -> float:
-    start, end = config.resolved_learning_rate, config.end_learning_rate
-    done = min(step / max(num_steps, 1), 1.0)
-    if config.learning_rate_decay_type == "fixed":
+def _decayed(
+    step: int, start: float, config: TrainConfig, steps_per_epoch: float, num_steps: int
+) -> float:
+    kind, end = config.learning_rate_decay_type, config.end_learning_rate
+    if kind == "fixed":
         return start
-    if config.learning_rate_decay_type == "polynomial":
+    if kind == "exponential":
+        epochs = config.num_epochs_per_decay or EPOCHS_PER_EXPONENTIAL_DECAY
+        decay_steps = max(int(steps_per_epoch * epochs), 1)
+        return start * config.learning_rate_decay_factor ** (step // decay_steps)
+    decay_steps = max(num_steps, 1)
+    if config.num_epochs_per_decay is not None:
+        decay_steps = max(int(steps_per_epoch * config.num_epochs_per_decay), 1)
+    done = min(step / decay_steps, 1.0)
+    if kind == "polynomial":
         return start + (end - start) * done
-    if config.learning_rate_decay_type == "cosine":
-        return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * done))
-    decay_steps = max(int(steps_per_epoch * config.num_epochs_per_decay), 1)
-    return start * config.learning_rate_decay_factor ** (step // decay_steps)
+    # A rate that begins below the usual end stays where it is.
+    end = min(end, start)
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
 def batch_norm_decay(config: TrainConfig, default: float | None, num_steps: int) -> float | None:

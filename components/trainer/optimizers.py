@@ -53,32 +53,75 @@ _OPTIMIZERS: dict[str, tuple[Callable[[Any, TrainConfig], Any], tuple[str, ...]]
 }
 
 
+class _ScaledRate:
+    """A part of the learning rate, which TF1's optimizers turn into a tensor at each trace."""
+
+    def __init__(self, rate: tf.Variable, factor: float) -> None:
+        self._rate = rate
+        self._factor = factor
+
+    def __tf_tensor__(self, dtype: Any = None, name: str | None = None) -> tf.Tensor:
+        return tf.multiply(self._rate, self._factor, name)
+
+
 class Optimizer:
-    """One TF1 optimizer over named variables, with its learning rate and slots.
+    """TF1 optimizers over named variables: one for each factor of the learning rate.
+
+    Scaling gradients instead would change nothing in Adam and RMSProp, which divide by their size.
 
     Attributes:
-        learning_rate: Scalar variable; assign before a step.
+        learning_rate: Scalar variable, the rate of factor 1; assign before a step.
         slots: Slot and beta-power variables by the name that TF1 gives them in a checkpoint
-            (`<variable>/Momentum`, `<variable>/RMSProp_1`, `beta1_power`).
+            (`<variable>/Momentum`, `<variable>/RMSProp_1`, `beta1_power`; of a second optimizer
+            `beta1_power_1`).
     """
 
-    def __init__(self, config: TrainConfig, variables: Mapping[str, tf.Variable]) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        variables: Mapping[str, tf.Variable],
+        factors: Mapping[str, float] | None = None,
+    ) -> None:
+        """Creates the slots, so that they can be restored before the first step is traced.
+
+        Args:
+            config: Update rule and its settings.
+            variables: What to train, by TF1 name.
+            factors: Factor of the learning rate by variable; None: 1 for all.
+        """
         build, slot_names = _OPTIMIZERS[config.optimizer]
         self.learning_rate = tf.Variable(0.0, trainable=False, name="learning_rate")
-        self._variables = list(variables.values())
-        self._optimizer = build(self.learning_rate, config)
-        # Created eagerly, so that they can be restored before the first step is traced.
-        self._optimizer._create_slots(self._variables)
         self.slots: dict[str, tf.Variable] = {}
-        base = self._optimizer.get_name()
-        for name, variable in variables.items():
-            for number, slot in enumerate(slot_names):
-                suffix = f"_{number}" if number else ""
-                self.slots[f"{name}/{base}{suffix}"] = self._optimizer.get_slot(variable, slot)
-        if config.optimizer == "adam":
-            powers = self._optimizer._get_beta_accumulators()
-            self.slots.update(zip(("beta1_power", "beta2_power"), powers, strict=True))
+        self._names = list(variables)
+        self._groups: list[tuple[Any, dict[str, tf.Variable]]] = []
+        factors = factors or {}
+        for factor in dict.fromkeys(factors.get(name, 1.0) for name in variables):
+            group = {n: v for n, v in variables.items() if factors.get(n, 1.0) == factor}
+            optimizer = build(_ScaledRate(self.learning_rate, factor), config)
+            optimizer._create_slots(list(group.values()))
+            self._add_slots(optimizer, group, slot_names)
+            self._groups.append((optimizer, group))
 
     def apply(self, gradients: list[tf.Tensor]) -> None:
         """Updates the variables; `gradients` in their order. Call inside a tf.function."""
-        self._optimizer.apply_gradients(zip(gradients, self._variables, strict=True))
+        by_name = dict(zip(self._names, gradients, strict=True))
+        for optimizer, group in self._groups:
+            optimizer.apply_gradients([(by_name[n], variable) for n, variable in group.items()])
+
+    def _add_slots(
+        self, optimizer: Any, group: Mapping[str, tf.Variable], slot_names: tuple[str, ...]
+    ) -> None:
+        base = optimizer.get_name()
+        for name, variable in group.items():
+            for number, slot in enumerate(slot_names):
+                key = f"{name}/{base}{_suffix(number)}"
+                self.slots[key] = optimizer.get_slot(variable, slot)
+        if base == "Adam":
+            powers = optimizer._get_beta_accumulators()
+            for name, power in zip(("beta1_power", "beta2_power"), powers, strict=True):
+                self.slots[f"{name}{_suffix(len(self._groups))}"] = power
+
+
+def _suffix(number: int) -> str:
+    """What TF1 appends to a name that is taken `number` times."""
+    return f"_{number}" if number else ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from slimworks.components.nets import randomness
 from slimworks.components.nets.slim import slim
 
 INVALID = "null"
@@ -86,7 +87,8 @@ def drop_path(net: tf.Tensor, keep_prob: tf.Tensor | float, is_training: bool = 
     if not is_training:
         return net
     keep_prob = tf.cast(keep_prob, tf.float32)
-    noise = tf.random.uniform([tf.shape(net)[0], 1, 1, 1], dtype=tf.float32)
+    scope = tf.compat.v1.get_variable_scope().name
+    noise = randomness.uniform([tf.shape(net)[0], 1, 1, 1], f"{scope}/drop_path")
     kept = tf.cast(tf.floor(keep_prob + noise), net.dtype)
     return net * tf.cast(1.0 / keep_prob, net.dtype) * kept
 

@@ -118,10 +118,10 @@ def test_inference_graph_has_the_recorded_end_points(name: str, shared: Path) ->
 
 
 def _initializers(net_graph: layout.NetGraph) -> dict[str, str]:
-    return {
-        variable.name: _initializer(net_graph.graph.get_tensor_by_name(variable.initial_value))
-        for variable in net_graph.variables
-    }
+    with tf.Graph().as_default():
+        return {
+            variable.name: _initializer(variable.initializer()) for variable in net_graph.variables
+        }
 
 
 def _initializer(value: tf.Tensor) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,3 +58,17 @@ def test_variables_of_tf_slim_are_made() -> None:
     with tf.Graph().as_default():
         variable = slim.local_variable(tf.constant(1.5), name="kept")
         assert tf.compat.v1.local_variables() == [variable]
+
+
+def test_scikit_learn_is_imported_when_the_clustering_loss_asks_for_it() -> None:
+    script = """
+import sys
+from slimworks.components.nets.slim import slim
+from tf_slim.losses import metric_learning
+assert not any(name.split(".")[0] == "sklearn" for name in sys.modules)
+assert metric_learning.HAS_SKLEARN
+score = metric_learning.metrics.v_measure_score
+import sklearn.metrics
+assert score is sklearn.metrics.v_measure_score
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)

@@ -62,7 +62,7 @@ def test_mobilenet_v3_builds_in_tf1_mode() -> None:
     _run(_BUILD.format(names=["mobilenet_v3_small"]))
 
 
-@pytest.mark.slow
+@pytest.mark.big
 def test_every_family_builds_in_tf1_mode() -> None:
     _run(_BUILD.format(names=list(_ONE_OF_EACH_FAMILY)))
 

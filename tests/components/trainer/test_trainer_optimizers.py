@@ -54,3 +54,39 @@ def test_updates_and_slots_equal_tf1(name: str, tmp_path: Path) -> None:
     assert set(optimizer.slots) == set(checkpoint) - {"net/w"}
     for slot, value in optimizer.slots.items():
         np.testing.assert_allclose(value.numpy(), checkpoint[slot], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", get_args(OptimizerName))
+def test_each_factor_is_an_optimizer_with_a_rate_of_its_own(name: str) -> None:
+    config = TrainConfig.model_validate({"optimizer": name})
+    both = {"a": tf.Variable(START), "b": tf.Variable(START)}
+    optimizer = optimizers.Optimizer(config, both, {"a": 0.25, "b": 1.0})
+    alone = {key: tf.Variable(START) for key in both}
+    lone = {key: optimizers.Optimizer(config, {key: alone[key]}) for key in alone}
+    gradients = [tf.constant([1.0, -0.5, 2.0]), tf.constant([-1.0, 3.0, 0.25])]
+
+    @tf.function(autograph=False)
+    def step() -> None:
+        optimizer.apply(gradients)
+        lone["a"].apply(gradients[:1])
+        lone["b"].apply(gradients[1:])
+
+    for number in range(NUM_STEPS):
+        rate = 0.1 / (number + 1)
+        optimizer.learning_rate.assign(rate)
+        lone["a"].learning_rate.assign(0.25 * rate)
+        lone["b"].learning_rate.assign(rate)
+        step()
+    for key in both:
+        np.testing.assert_allclose(both[key].numpy(), alone[key].numpy(), rtol=1e-6)
+
+
+def test_beta_powers_of_a_second_optimizer_are_numbered_as_in_tf1() -> None:
+    both = {"a": tf.Variable(START), "b": tf.Variable(START)}
+    optimizer = optimizers.Optimizer(TrainConfig(optimizer="adam"), both, {"a": 0.5})
+    assert {name for name in optimizer.slots if "power" in name} == {
+        "beta1_power",
+        "beta2_power",
+        "beta1_power_1",
+        "beta2_power_1",
+    }

@@ -18,6 +18,8 @@ from slimworks.components.nets.module import SlimModule
 from slimworks.components.nets.registry import get_net
 from slimworks.components.trainer import steps
 from slimworks.components.trainer.config import ExportConfig, ModelConfig, TrainConfig
+from slimworks.components.trainer.dataset import Batch
+from slimworks.components.trainer.losses import cross_entropy
 from slimworks.components.trainer.optimizers import Optimizer
 from slimworks.components.trainer.train import TrainInputs, train
 
@@ -152,8 +154,15 @@ def _step(
     random = np.random.default_rng(0)
     images = tf.constant(random.normal(2, 3, size=(4, size, size, num_channels)), tf.float32)
     before = _values(module.variables_by_name)
-    step = steps.make_train_step(module, optimizer, list(trained.values()), config)
-    step(images, tf.constant([0, 1, 2, 0], tf.int64), tf.constant(0, tf.int64))
+    step = steps.TrainStep(
+        forward=steps.training_forward(module, trained, config.seed),
+        loss=cross_entropy,
+        trained=list(trained.values()),
+        optimizer=optimizer,
+        batch_size=4,
+    )
+    batch = Batch(images, tf.one_hot([0, 1, 2, 0], 3), tf.constant(["a", "b", "c", "d"]))
+    tf.function(step, autograph=False)(batch, tf.constant(0, tf.int64))
     return before, _values(module.variables_by_name)
 
 

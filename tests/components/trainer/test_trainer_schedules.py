@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from slimworks.components.errors import ConfigError
 from slimworks.components.trainer.config import TrainConfig
 from slimworks.components.trainer.learning_rate import batch_norm_decay, learning_rate_at
 
@@ -31,16 +32,47 @@ def test_decays_start_at_the_rate_and_end_near_the_end_rate(decay: str) -> None:
     assert rates == sorted(rates, reverse=True)
 
 
-def test_warm_up_is_linear_and_never_starts_at_zero() -> None:
-    rates = _rates(learning_rate_decay_type="fixed", warmup_epochs=1.0)
-    assert rates[0] == pytest.approx(0.01)
-    assert rates[4] == pytest.approx(0.05)
-    assert rates[10] == 0.1
+def test_warm_up_is_linear_from_zero_as_in_tf_slim() -> None:
+    rates = _rates(learning_rate_decay_type="fixed", warmup_epochs=1.5)
+    assert rates[0] == 0.0
+    assert rates[5] == pytest.approx(0.1 * 5 / 15)
+    assert rates[15] == 0.1
 
 
-def test_warm_up_takes_at_most_a_fifth_of_a_short_run() -> None:
-    rates = _rates(num_steps=10, learning_rate_decay_type="fixed", warmup_epochs=1.0)
-    assert rates[2] == 0.1
+def test_warm_up_never_exceeds_the_decayed_rate() -> None:
+    rates = _rates(
+        learning_rate_decay_type="exponential", num_epochs_per_decay=1.0, warmup_epochs=3,
+        learning_rate_decay_factor=0.5,
+    )  # fmt: skip
+    assert rates[19] == pytest.approx(0.05), "the decay clock runs during warm-up"
+    assert rates[25] == pytest.approx(0.025)
+
+
+def test_warm_up_takes_by_default_one_epoch_but_at_most_a_fifth() -> None:
+    assert _rates(learning_rate_decay_type="fixed", warmup_epochs=None)[10] == 0.1
+    short = _rates(num_steps=10, learning_rate_decay_type="fixed", warmup_epochs=None)
+    assert short[1] < short[2] == 0.1
+    assert _rates(num_steps=1, learning_rate_decay_type="fixed", warmup_epochs=None) == [0.1]
+
+
+def test_polynomial_decay_takes_tf_slims_length_where_one_is_set() -> None:
+    rates = _rates(
+        learning_rate_decay_type="polynomial", num_epochs_per_decay=2.0, end_learning_rate=0.02
+    )
+    assert rates[10] == pytest.approx(0.06)
+    assert rates[20] == rates[-1] == pytest.approx(0.02)
+
+
+def test_a_phase_brings_its_own_rate() -> None:
+    config = TrainConfig(learning_rate=0.1, warmup_epochs=0, learning_rate_decay_type="fixed")
+    assert learning_rate_at(3, config, 10.0, 100, initial_rate=0.4) == 0.4
+
+
+def test_quantization_aware_training_is_refused() -> None:
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(quantize_delay=100)
+    assert caught.value.cause.startswith("train.quantize_delay is 100, but TensorFlow 2 has no")
+    assert "slimworks export --help" in caught.value.fix
 
 
 def test_batch_norm_decay_is_shortened_for_short_runs_only() -> None:
