@@ -93,10 +93,15 @@ DRIFT_FILE = "drift.json"  # beside the anomalies: the newest span against the o
 SAVED_MODEL_FOLDER = "saved_model"
 CHECKPOINTS_FOLDER = "checkpoints"  # TF1 names, loadable by TF-Slim
 METRICS_FILE = "metrics.jsonl"  # {"step", "epoch", "split", "loss", "accuracy", ...}
+NAN_BATCHES_FILE = "nan_batches.jsonl"  # {"step", "what", "learning_rate", "ids", ...}
 LOGS_FOLDER = "logs"  # TensorBoard
 # In a work folder whose result is written: it can go as soon as the result is published.
 FINISHED_FILE = "finished"
 MODEL_FACTS_FILE = "model.json"  # net, image size, classes, steps, digests
+# Probabilities of some eval images as training computed them (trainer/trained_answers.py).
+TRAINED_ANSWERS_FILE = "trained_answers.json"
+MANIFEST_FORMAT = 1
+MANIFEST_FILE = "manifest.json"  # what it was made from, with digests (trainer/manifest.py)
 LABEL_MAP_VERSION = "label_map_version"  # its keys: which label map the model was trained with
 LABEL_MAP_DIGEST = "label_map_digest"
 
@@ -125,12 +130,20 @@ def read_label_map_version(model: str | os.PathLike[str]) -> int:
 
 # Assets inside the SavedModel (`assets.extra/`, where TF Serving looks for its own extras).
 EXTRA_ASSETS_FOLDER = "assets.extra"
+WARMUP_FILE = "tf_serving_warmup_requests"  # PredictionLogs in a TFRecord
+# What only the publisher knows, shown by the server's page: run_id, time (seconds since the epoch),
+# metrics (as in the ledger). model.json has the rest.
+PUBLISHED_FACTS_FILE = "slimworks.json"
+MODEL_CARD_ASSET = "model_card.md"
+# Cards are written after the push, beside the version: <base_path>/.slimworks/cards/<version>/.
+CARDS_FOLDER = "cards"
+MODEL_CARD_FILE = "model-card.md"
 
 SIGNATURE_SERVE = "serving_default"  # images -> classes, probabilities, class_index, is_known
 SIGNATURE_PIXELS = "predict_pixels"
 SIGNATURE_CLASSIFY = "classify"
 SIGNATURE_EMBED = "embed"
-SIGNATURE_EVALUATE = "evaluate"  # images -> logits, probabilities by class index (offline use)
+SIGNATURE_EVALUATE = "evaluate"  # images -> logits, probabilities, embedding (offline use)
 
 # --- Evaluation ----------------------------------------------------------------------------
 PREDICTIONS_FILE = "predictions.parquet"
@@ -144,8 +157,10 @@ PREDICTION_COLUMNS = (
     "class_index",  # int64, the true one
     "predicted_index",  # int64
     "probabilities",  # list<float32>, by class index
-    "logits",  # list<float32>, by class index
-)
+    "logits",  # list<float32>, by class index, before any calibration
+)  # in every file; since format 2 also width, height (int32, upright), brightness, sharpness
+# (float32), slice/<name> (string or null) by metadata column, and embedding (list<float32>) where
+# asked for (evaluator/predictions_file.py)
 
 # --- Blessing ------------------------------------------------------------------------------
 DECISION_FILE = "decision.json"
@@ -153,6 +168,10 @@ PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 
 # --- Replay --------------------------------------------------------------------------------
 REPLAY_FILE = "replay.json"
+
+# --- Shadow --------------------------------------------------------------------------------
+SHADOW_FILE = "shadow.json"  # two models on the same real requests (shadow/tally.py)
+SHADOW_PAGE = "shadow.html"
 
 # --- PushedModel ---------------------------------------------------------------------------
 LEDGER_FOLDER = ".slimworks"

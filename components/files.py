@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -86,8 +86,16 @@ def write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]]) ->
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Parses one JSON file in UTF-8."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Parses one JSON file in UTF-8; ValueError where it holds something else."""
+    return parse_json(Path(path).read_text(encoding="utf-8"))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parses JSON; ValueError where it is none, or deeper than Python can go."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("its brackets are nested too deeply") from None
 
 
 def read_jsonl(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
@@ -95,7 +103,7 @@ def read_jsonl(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     with open(path, encoding="utf-8") as stream:
         for line in stream:
             if line.strip():
-                yield json.loads(line)
+                yield parse_json(line)
 
 
 @contextlib.contextmanager
@@ -132,9 +140,19 @@ def sha256_of_file(path: str | os.PathLike[str]) -> str:
 
 def sha256_of_tree(folder: str | os.PathLike[str]) -> str:
     """Hex digest over the relative names and contents of all files below `folder`."""
+    return sha256_of_digests(sha256_by_name(folder))
+
+
+def sha256_by_name(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """Hex digest of each file below `folder`, by its relative name with "/" between parts."""
+    paths = [path for path in Path(folder).rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in paths}
+
+
+def sha256_of_digests(digests: Mapping[str, str]) -> str:
+    """What `sha256_of_tree` returns for a folder whose files have these digests."""
     digest = hashlib.sha256()
-    for path in sorted(Path(folder).rglob("*")):
-        if path.is_file():
-            digest.update(path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape"))
-            digest.update(bytes.fromhex(sha256_of_file(path)))
+    for name in sorted(digests, key=lambda name: name.split("/")):
+        digest.update(name.encode("utf-8", "surrogateescape"))
+        digest.update(bytes.fromhex(digests[name]))
     return digest.hexdigest()

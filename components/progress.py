@@ -1,6 +1,6 @@
 """How far work that takes a while has come: numbers in log records, for whoever wants to show them.
 
-A component reports; the command line draws a bar (slimworks.pipeline.progress_bar). Where nobody
+A component reports; the command line draws a bar (slimworks.pipeline.terminal). Where nobody
 draws, a line appears every ten seconds like any other line of the log.
 """
 
@@ -23,7 +23,10 @@ _RECORD_ATTRIBUTE = "progress"
 
 @dataclasses.dataclass(frozen=True)
 class ProgressState:
-    """One look at the work: `done` of `total`; `initial` were done before it began."""
+    """One look at the work: `done` of `total`; `initial` were done before it began.
+
+    `note` is what else is to be said of it, such as the loss of a training.
+    """
 
     label: str
     unit: str
@@ -32,6 +35,7 @@ class ProgressState:
     initial: int
     seconds: float
     is_ended: bool
+    note: str = ""
 
     @property
     def per_second(self) -> float:
@@ -46,14 +50,16 @@ class ProgressState:
     def __str__(self) -> str:
         left = self.seconds_left
         fraction = self.done / self.total if self.total else 1.0
-        end = "" if left is None or self.is_ended else f", {_clock(left)} left"
+        end = "" if left is None or self.is_ended else f", {clock(left)} left"
+        note = f", {self.note}" if self.note else ""
         return (
-            f"{self.label}: {self.done} of {self.total} {self.unit} ({fraction:.0%}), "
+            f"{self.label}: {self.done} of {self.total} {self.unit} ({fraction:.0%}){note}, "
             f"{self.per_second:.0f} {self.unit}/s{end}"
         )
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """`1:05` of 65 seconds, `1:00:05` of an hour more."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else (
         f"{minutes}:{rest:02d}"
@@ -83,6 +89,8 @@ class Progress:
         *,
         initial: int = 0,
         count: Callable[[], int] | None = None,
+        note: Callable[[], str] = str,
+        line_seconds: float = LINE_SECONDS,
     ) -> None:
         """Nothing is reported before entry.
 
@@ -92,9 +100,11 @@ class Progress:
             unit: Of what, in the plural.
             initial: How much was done already.
             count: Returns how much is done by now; must be quick, and safe in a thread.
+            note: Returns what else is to be said; as `count`. By default nothing.
+            line_seconds: Between lines of the log; more where the work has lines of its own.
         """
         self._label, self._total, self._unit, self._initial = label, total, unit, initial
-        self._count = count
+        self._count, self._note, self._line_seconds = count, note, line_seconds
         self._done = initial
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -138,9 +148,9 @@ class Progress:
         now = time.monotonic()
         state = ProgressState(
             self._label, self._unit, self._done, self._total, self._initial,
-            now - self._start, self._ended.is_set(),
+            now - self._start, self._ended.is_set(), self._note(),
         )  # fmt: skip
-        is_line = now - self._last_line >= LINE_SECONDS
+        is_line = now - self._last_line >= self._line_seconds
         if is_line:
             self._last_line = now
         level = logging.INFO if is_line else logging.DEBUG

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from slimworks.components.errors import ConfigError
 from slimworks.components.settings import Settings
 
 
@@ -28,6 +29,25 @@ class EvaluateConfig(Settings):
     confidence: float = Field(
         default=0.95, gt=0.5, lt=1.0, description="Coverage of the intervals in metrics.json."
     )
+    bootstrap_samples: int = Field(
+        # The ends of a 95 % interval are the 50th smallest and largest of 2,000: they move by
+        # about a twentieth of its width from one seed to another.
+        default=2_000,
+        ge=100,
+        le=100_000,
+        description="Resamples behind every interval that is not Wilson's.",
+    )
+    bootstrap_seed: int = Field(
+        default=0, ge=0, description="The same seed and predictions give the same intervals."
+    )
+    slices: tuple[tuple[str, ...], ...] | None = Field(
+        default=None,
+        description="Dimensions to cross, such as [[camera], [size, class]]: metadata columns, "
+        "size, brightness, class. By default each alone, but for class.",
+    )
+    embeddings: bool = Field(
+        default=False, description="Keep each image's embedding in the predictions file."
+    )
     worst_mistakes: int = Field(
         # Fills four rows of the report on a desktop; at about 6 KB each it stays below 150 KB.
         default=24,
@@ -38,3 +58,18 @@ class EvaluateConfig(Settings):
     tfma: bool = Field(
         default=True, description="Write TensorFlow Model Analysis output beside metrics.json."
     )
+
+    @field_validator("slices")
+    @classmethod
+    def _are_combinations(
+        cls, value: tuple[tuple[str, ...], ...] | None
+    ) -> tuple[tuple[str, ...], ...] | None:
+        """Refuses a combination without a dimension, or with one twice."""
+        for names in value or ():
+            if not names or len(set(names)) < len(names):
+                raise ConfigError(
+                    f"evaluate.slices holds {list(names)}, expected one or more dimensions, each "
+                    "once.",
+                    "Write a list of lists, such as [[camera], [size, class]].",
+                )
+        return value

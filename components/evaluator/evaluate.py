@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from slimworks.components import contracts, files
 from slimworks.components.errors import DataError
-from slimworks.components.evaluator import metrics, prediction, tfma_output
+from slimworks.components.evaluator import as_trained, metrics, prediction, tfma_output
 from slimworks.components.evaluator.config import EvaluateConfig
+from slimworks.components.evaluator.measuring import measure
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -33,13 +34,14 @@ def evaluate(
         label_map: Classes by class index.
         output_dir: Receives predictions.parquet, baseline_predictions.parquet, metrics.json
             and tfma/.
-        config: Split, batch size, confidence.
+        config: Split, batch size, intervals, slices.
         baseline_model_dir: Model artifact to be compared with on the same images.
 
     Returns:
         The content of metrics.json (see `metrics`).
 
     Raises:
+        ConfigError: `evaluate.slices` names a dimension that the images do not have.
         DataError: A model does not fit the label map, or cannot be run over the split.
     """
     started = time.monotonic()
@@ -48,12 +50,14 @@ def evaluate(
     _check_label_map(model_dir, label_map)
     output = Path(output_dir)
     predictions_path = output / contracts.PREDICTIONS_FILE
-    _predict(model_dir, examples_dir, predictions_path, config)
+    model = _predict(model_dir, examples_dir, predictions_path, config, config.embeddings)
     result = {
         "format": metrics.METRICS_FORMAT,
         "split": config.split,
         "confidence": config.confidence,
-        **measure(predictions_path, class_names, len(class_names), config.confidence),
+        "bootstrap": {"samples": config.bootstrap_samples, "seed": config.bootstrap_seed},
+        **measure(predictions_path, class_names, len(class_names), config),
+        "as_trained": as_trained.compare(model_dir, examples_dir, model),
         "baseline": None,
     }
     if baseline_model_dir is not None:
@@ -61,7 +65,8 @@ def evaluate(
             baseline_model_dir, examples_dir, output, label_map, config
         )
     if config.tfma:
-        tfma_output.write(predictions_path, len(class_names), output / contracts.TFMA_FOLDER)
+        tfma = output / contracts.TFMA_FOLDER
+        tfma_output.write(predictions_path, class_names, config.slices, tfma)
     files.write_json(output / contracts.EVALUATION_METRICS_FILE, result)
     _LOGGER.info(
         "evaluated %d images in %.1f s, accuracy %s: %s",
@@ -73,51 +78,19 @@ def evaluate(
     return result
 
 
-def measure(
-    predictions_path: str | os.PathLike[str],
-    class_names: Sequence[str],
-    num_label_map_classes: int,
-    confidence: float,
-    merged: Mapping[int, int] | None = None,
-) -> dict[str, Any]:
-    """Metrics of one predictions file, plus "num_unknown_class" where there are such rows.
-
-    Args:
-        predictions_path: File written by `prediction.predict_split`.
-        class_names: Classes of the model, by class index.
-        num_label_map_classes: Classes of the label map; rows of the classes that the model
-            does not know are counted and left out.
-        confidence: Coverage of the intervals.
-        merged: Classes merged since the model was trained, and the class that each counts as.
-
-    Raises:
-        DataError: The model's outputs do not fit its class names, or a class index of the
-            examples is outside the label map.
-    """
-    counts = metrics.empty_counts(len(class_names))
-    counted_as = metrics.counted_as(len(class_names), merged) if merged else None
-    num_unknown = 0
-    columns = ["class_index", "probabilities"]
-    for batch in prediction.read_row_groups(predictions_path, columns):
-        class_index, probabilities = batch["class_index"], batch["probabilities"]
-        _check_batch(class_index, probabilities.shape[1], len(class_names), num_label_map_classes)
-        known = class_index < len(class_names)
-        num_unknown += int((~known).sum())
-        counts += metrics.count(class_index[known], probabilities[known], counted_as)
-    result = metrics.summarize(counts, class_names, confidence)
-    return {"num_unknown_class": num_unknown, **result} if num_unknown else result
-
-
 def _predict(
     model_dir: str | os.PathLike[str],
     examples_dir: str | os.PathLike[str],
     output_path: Path,
     config: EvaluateConfig,
-) -> None:
+    embeddings: bool = False,
+) -> prediction.Model:
     saved_model = Path(model_dir) / contracts.SAVED_MODEL_FOLDER
+    model = prediction.load_model(saved_model, embeddings)
     prediction.predict_split(
-        saved_model, examples_dir, config.split, output_path, config.batch_size
+        saved_model, examples_dir, config.split, output_path, config.batch_size, embeddings, model
     )
+    return model
 
 
 def _evaluate_baseline(
@@ -129,11 +102,10 @@ def _evaluate_baseline(
 ) -> dict[str, Any]:
     class_names = list(contracts.read_class_names(model_dir))
     predictions_path = output / contracts.BASELINE_PREDICTIONS_FILE
+    # Without embeddings: a baseline may be from before models gave them.
     _predict(model_dir, examples_dir, predictions_path, config)
     merged = label_map.merged_since(contracts.read_label_map_version(model_dir))
-    measured = measure(
-        predictions_path, class_names, label_map.num_classes, config.confidence, merged
-    )
+    measured = measure(predictions_path, class_names, label_map.num_classes, config, merged)
     return {"class_names": class_names, "num_unknown_class": 0, **measured}
 
 
@@ -151,22 +123,6 @@ def _check_label_map(model_dir: str | os.PathLike[str], label_map: contracts.Lab
             f"{model_dir} was trained with version {version} of the label map, the examples have "
             f"their classes by version {label_map.version}.",
             "Evaluate the model with the examples that it was trained with, or train it again.",
-        )
-
-
-def _check_batch(
-    class_index: Any, num_outputs: int, num_classes: int, num_label_map_classes: int
-) -> None:
-    if num_outputs != num_classes:
-        raise DataError(
-            f"The model puts out {num_outputs} classes, its model.json names {num_classes}.",
-            "Train the model again: slimworks train, or slimworks run --no-cache=trainer.",
-        )
-    if len(class_index) and not 0 <= class_index.min() <= class_index.max() < num_label_map_classes:
-        raise DataError(
-            f"The examples hold the class index {class_index.max()}, the label map has "
-            f"{num_label_map_classes} classes.",
-            "Give the examples and the label map of one `slimworks ingest`.",
         )
 
 

@@ -1,31 +1,44 @@
-"""Metrics of a classifier, computed from counts that are summed over batches of predictions.
+"""Metrics of a classifier with intervals, computed from one set of scores.
 
-`metrics.json`, written by `summarize` and the evaluation around it:
+`metrics.json`, written by `summarize` and the evaluation around it (docs/evaluation.md has the
+formulas and the edge cases):
 
     {
-      "format": 1,
+      "format": 2,
       "split": "test",
       "confidence": 0.95,              coverage of every interval below
+      "bootstrap": {"samples": 2000, "seed": 0},
+      "as_trained": null | {"num_images", "num_other_answers", "max_probability_difference"},
+                                       the export against the training's own answers
       "num_images": 400,
-      "num_nan": 0,                    rows with a probability that is NaN or infinite; they
+      "num_nan": 0,                    images with a probability that is NaN or infinite; they
                                        count as wrong and are in no column of the matrix
       "num_classes": 5,
-      "accuracy": 0.91 | null,         null without an image
-      "accuracy_interval": [0.88, 0.94] | null,              Wilson interval, as all below
+      "accuracy": 0.91 | null,         null without an image; "accuracy_interval": [0.88, 0.94],
+                                       and so for every metric: X and X_interval, null together
       "top5_accuracy": 0.99 | null,    null with five classes or fewer
-      "top5_accuracy_interval": [0.97, 1.0] | null,
       "majority_class_rate": 0.24,     accuracy of always guessing the most frequent class
-      "macro_f1": 0.90 | null,         mean F1 of the classes that have images
-      "log_loss": 0.31 | null,         nats; null as soon as one row is NaN
+      "macro_f1", "weighted_f1", "macro_recall",
+      "log_loss": 0.31 | null,         nats; this, "brier" and "ece" are null as soon as one
+      "brier", "ece",                  row is NaN
+      "worst_class": null | {"class_index", "class_name", "support", "recall",
+                             "recall_interval"},
       "classes": [
         {"class_index": 0, "class_name": "daisy", "support": 80, "num_predicted": 78,
-         "precision": 0.95 | null, "precision_interval": [...],     null when never predicted
-         "recall": 0.93 | null,    "recall_interval": [...],        null without images
-         "f1": 0.94 | null}
+         "precision": 0.95 | null,     null when never predicted
+         "recall": 0.93 | null,        null without images
+         "f1": 0.94 | null, "ap": 0.97 | null}
       ],
       "confusion_matrix": [[76, 4, ...], ...],   rows: true class, columns: predicted class
+      "reliability": {"ece", "bins": [{"low", "high", "count", "confidence", "accuracy"}]},
+      "reliability_before": null | {"ece", "log_loss", "bins"},   of softmax(logits), where the
+                                       served probabilities are something else
+      "slices": [{"slice": {"camera": "old"}, "num_images", "num_nan", "num_classes",
+                  ... the keys from "accuracy" to "worst_class",
+                  "classes" (up to 50 classes)}],
+      "unsliced_columns": ["serial"],  metadata columns of too many values to slice by
       "baseline": null | {"class_names": [...], "num_unknown_class": 0,
-                          ... the keys from "num_images" to "confusion_matrix"}
+                          ... the keys from "num_images" to "unsliced_columns"}
     }
 
 The baseline is measured on the images of the classes that it knows; "num_unknown_class"
@@ -35,167 +48,87 @@ that took the images.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-METRICS_FORMAT = 1
-TOP_K = 5
-# Keras and TFMA clip at the same value: one confident mistake costs 16 nats, not infinity.
-LOG_LOSS_CLIP = 1e-7
+from slimworks.components import contracts, formats
+from slimworks.components.calibration import reliability
+from slimworks.components.evaluator import average_precision, confusion
+from slimworks.components.evaluator.average_precision import Ranking
+from slimworks.components.evaluator.confusion import MEANS, ClassRates, Confusion
+from slimworks.components.evaluator.intervals import Interval, Resampling, wilson
+from slimworks.components.evaluator.scores import TOP_K, Scores
 
-
-@dataclasses.dataclass(frozen=True)
-class Counts:
-    """What all metrics are computed from; the sum over batches is the count of the whole.
-
-    Attributes:
-        confusion: [C, C] int64, rows true class, columns predicted class, rows of NaN left out.
-        nan_by_class: [C] int64, examples of each true class whose probabilities are not finite.
-        top_k_correct: Examples whose true class is among the TOP_K most probable.
-        log_loss_sum: Sum of -log p(true class) over the finite rows, nats.
-    """
-
-    confusion: np.ndarray
-    nan_by_class: np.ndarray
-    top_k_correct: int
-    log_loss_sum: float
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            self.confusion + other.confusion,
-            self.nan_by_class + other.nan_by_class,
-            self.top_k_correct + other.top_k_correct,
-            self.log_loss_sum + other.log_loss_sum,
-        )
+METRICS_FORMAT = formats.NEWEST[contracts.EVALUATION_METRICS_FILE]
 
 
-def empty_counts(num_classes: int) -> Counts:
-    """Counts of no example."""
-    return Counts(
-        np.zeros((num_classes, num_classes), np.int64), np.zeros(num_classes, np.int64), 0, 0.0
-    )
-
-
-def finite_rows(probabilities: np.ndarray) -> np.ndarray:
-    """True for each row without NaN or infinity. probabilities: [N, C] float -> [N] bool."""
-    return np.isfinite(probabilities).all(axis=1)
-
-
-def predicted_indices(probabilities: np.ndarray) -> np.ndarray:
-    """Most probable class of each row, -1 where a probability is not finite.
-
-    [N, C] float -> [N] int64. Of equal probabilities the smallest class index wins.
-    """
-    finite = finite_rows(probabilities)
-    safe = np.where(finite[:, None], probabilities, 0.0)
-    return np.where(finite, safe.argmax(axis=1), -1).astype(np.int64)
-
-
-def ranks_of_true_class(class_index: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Number of classes placed before the true one; ties by class index, as argmax does.
-
-    class_index: [N] int64, probabilities: [N, C] finite -> [N] int64, 0 = most probable.
-    """
-    true = probabilities[np.arange(len(class_index)), class_index][:, None]
-    before = np.arange(probabilities.shape[1])[None, :] < class_index[:, None]
-    return ((probabilities > true) | ((probabilities == true) & before)).sum(axis=1)
-
-
-def counted_as(num_classes: int, merged: Mapping[int, int]) -> np.ndarray:
-    """[C] int64: the class that each class counts as, itself unless it was merged since.
-
-    A class merged into one that the model does not know stays: it is no right answer any more.
-    """
-    return np.array(
-        [into if (into := merged.get(i, i)) < num_classes else i for i in range(num_classes)],
-        np.int64,
-    )
-
-
-def count(
-    class_index: np.ndarray, probabilities: np.ndarray, targets: np.ndarray | None = None
-) -> Counts:
-    """Counts of one batch.
+def summarize(
+    scores: Scores,
+    class_names: Sequence[str],
+    rankings: Sequence[Ranking] | None,
+    resampling: Resampling,
+) -> dict[str, Any]:
+    """Metrics of one set of images: "num_images" to "classes" of the module's docstring.
 
     Args:
-        class_index: [N] int64 in [0, C), the true classes.
-        probabilities: [N, C] float.
-        targets: [C] int64, the class that an answer counts as; None: itself. The answer is the
-            most probable class before merging, as the model's clients read it.
+        scores: Of the images.
+        class_names: By class index.
+        rankings: Of the same images, by class index; None: no average precision.
+        resampling: How intervals are made.
     """
-    num_classes = probabilities.shape[1]
-    finite = finite_rows(probabilities)
-    true, rows = class_index[finite], probabilities[finite].astype(np.float64)
-    answers = rows.argmax(axis=1) if len(rows) else true
-    if targets is not None:
-        answers, rows = targets[answers], _summed(rows, targets)
-    cells = true * num_classes + answers
-    confusion = np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
-    likelihood = np.clip(rows[np.arange(len(true)), true], LOG_LOSS_CLIP, 1.0)
-    return Counts(
-        confusion=confusion.astype(np.int64),
-        nan_by_class=np.bincount(class_index[~finite], minlength=num_classes).astype(np.int64),
-        top_k_correct=int((ranks_of_true_class(true, rows) < TOP_K).sum()),
-        log_loss_sum=float(-np.log(likelihood).sum()),
-    )
-
-
-def _summed(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Probabilities [N, C] with those of merged classes added to their targets'."""
-    summed = np.zeros_like(probabilities)
-    np.add.at(summed.T, targets, probabilities.T)
-    return summed
+    counts = confusion.count(scores, len(class_names))
+    num_images, support = len(scores), counts.support
+    rates = confusion.class_rates(counts)
+    samples = confusion.resampled(counts, resampling) if num_images else None
+    classes = [
+        _class_metrics(counts, rates, samples, index, name, resampling)
+        for index, name in enumerate(class_names)
+    ]
+    for entry, ranking in zip(classes, rankings or (), strict=rankings is not None):
+        value = average_precision.average_precision(ranking)
+        entry |= _entry("ap", value, average_precision.interval(ranking, resampling))
+    return {
+        "num_images": num_images,
+        "num_nan": int((~scores.is_finite).sum()),
+        "num_classes": len(class_names),
+        **proportion("accuracy", int(counts.correct.sum()), num_images, resampling.confidence),
+        # With five classes or fewer it is always one: no trial, no figure.
+        **proportion(
+            "top5_accuracy",
+            int(scores.is_top_k.sum()),
+            num_images if len(class_names) > TOP_K else 0,
+            resampling.confidence,
+        ),
+        "majority_class_rate": int(support.max()) / num_images if num_images else None,
+        **_means_of_classes(rates, samples, resampling),
+        **_means_of_images(scores, resampling),
+        "worst_class": _worst_class(classes),
+        "classes": classes,
+    }
 
 
 def proportion(name: str, successes: int, trials: int, confidence: float) -> dict[str, Any]:
     """Entries `name` and `name_interval` with the Wilson score interval; null without a trial."""
-    if trials == 0:
-        return {name: None, f"{name}_interval": None}
-    interval = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
-    return {
-        name: successes / trials,
-        f"{name}_interval": [float(interval.low), float(interval.high)],
-    }
+    value = successes / trials if trials else None
+    return _entry(name, value, wilson(successes, trials, confidence))
 
 
-def summarize(counts: Counts, class_names: Sequence[str], confidence: float) -> dict[str, Any]:
-    """Metrics of one model, in the layout of `metrics.json` (see the module's docstring)."""
-    support = counts.confusion.sum(axis=1) + counts.nan_by_class
-    num_images, num_nan = int(support.sum()), int(counts.nan_by_class.sum())
-    classes = [
-        _class_metrics(counts, index, name, confidence) for index, name in enumerate(class_names)
-    ]
-    f1_scores = [entry["f1"] for entry in classes if entry["support"]]
-    return {
-        "num_images": num_images,
-        "num_nan": num_nan,
-        "num_classes": len(class_names),
-        **proportion("accuracy", int(np.trace(counts.confusion)), num_images, confidence),
-        # With five classes or fewer it is always one: no trial, no figure.
-        **proportion(
-            "top5_accuracy",
-            counts.top_k_correct,
-            num_images if len(class_names) > TOP_K else 0,
-            confidence,
-        ),
-        "majority_class_rate": int(support.max()) / num_images if num_images else None,
-        "macro_f1": float(np.mean(f1_scores)) if f1_scores else None,
-        "log_loss": counts.log_loss_sum / num_images if num_images and not num_nan else None,
-        "classes": classes,
-        "confusion_matrix": counts.confusion.tolist(),
-    }
+def _entry(name: str, value: float | None, interval: Interval | None) -> dict[str, Any]:
+    return {name: value, f"{name}_interval": None if value is None else interval}
 
 
 def _class_metrics(
-    counts: Counts, index: int, class_name: str, confidence: float
+    counts: Confusion,
+    rates: ClassRates,
+    samples: ClassRates | None,
+    index: int,
+    class_name: str,
+    resampling: Resampling,
 ) -> dict[str, Any]:
-    correct = int(counts.confusion[index, index])
-    support = int(counts.confusion[index].sum() + counts.nan_by_class[index])
-    num_predicted = int(counts.confusion[:, index].sum())
+    correct, support = int(counts.correct[index]), int(counts.support[index])
+    num_predicted, confidence = int(counts.num_predicted[index]), resampling.confidence
     return {
         "class_index": index,
         "class_name": class_name,
@@ -203,6 +136,68 @@ def _class_metrics(
         "num_predicted": num_predicted,
         **proportion("precision", correct, num_predicted, confidence),
         **proportion("recall", correct, support, confidence),
-        # 2TP / (2TP + FP + FN): defined as soon as the class occurs or is predicted.
-        "f1": 2 * correct / (support + num_predicted) if support + num_predicted else None,
+        **_f1(float(rates.f1[0, index]), samples, index, resampling),
     }
+
+
+def _f1(
+    value: float, samples: ClassRates | None, index: int, resampling: Resampling
+) -> dict[str, Any]:
+    if samples is None or np.isnan(value):
+        return _entry("f1", None, None)
+    return _entry("f1", value, resampling.percentile(samples.f1[:, index], value))
+
+
+def _means_of_classes(
+    rates: ClassRates, samples: ClassRates | None, resampling: Resampling
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, mean in MEANS.items():
+        if samples is None:
+            found |= _entry(name, None, None)
+        else:
+            value = float(mean(rates)[0])
+            found |= _entry(name, value, resampling.percentile(mean(samples), value))
+    return found
+
+
+def _means_of_images(scores: Scores, resampling: Resampling) -> dict[str, Any]:
+    """Log loss, Brier score and calibration error: null without images or with a NaN."""
+    if not len(scores) or not scores.is_finite.all():
+        return {
+            key: None for name in ("log_loss", "brier", "ece") for key in _entry(name, None, None)
+        }
+    log_loss, brier = float(scores.log_loss.mean()), float(scores.brier.mean())
+    ece = reliability.expected_calibration_error(scores.confidence, scores.is_correct) or 0.0
+    samples = _resampled_means(scores, resampling)
+    return {
+        **_entry("log_loss", log_loss, resampling.percentile(samples[:, 0], log_loss)),
+        **_entry("brier", brier, resampling.percentile(samples[:, 1], brier)),
+        # Every gap counts as positive: noise only raises it.
+        **_entry("ece", ece, resampling.reflected(np.abs(samples[:, 2:]).sum(axis=1), ece)),
+    }
+
+
+def _resampled_means(scores: Scores, resampling: Resampling) -> np.ndarray:
+    """[S, 2 + NUM_BINS] float64: log loss, Brier score, and the gap of each bin.
+
+    A resample is a weight for each image; the means of all resamples are one matrix product.
+    """
+    num_images = len(scores)
+    gaps = np.zeros((num_images, reliability.NUM_BINS))
+    numbers = reliability.bin_numbers(scores.confidence)
+    gaps[np.arange(num_images), numbers] = scores.is_correct - scores.confidence
+    values = np.column_stack([np.ones(num_images), scores.log_loss, scores.brier, gaps])
+    sums = resampling.weighted_sums(values)
+    with np.errstate(invalid="ignore"):  # no image drawn: NaN, not defined
+        return np.asarray(sums[:, 1:] / sums[:, :1])
+
+
+def _worst_class(classes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The class of the lowest recall; of equal ones that with the most images."""
+    with_images = [entry for entry in classes if entry["support"]]
+    if not with_images:
+        return None
+    worst = min(with_images, key=lambda entry: (entry["recall"], -entry["support"]))
+    keys = ("class_index", "class_name", "support", "recall", "recall_interval")
+    return {key: worst[key] for key in keys}

@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import hashlib
 import itertools
+import json
 import logging
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from pyarrow import parquet
 
 from slimworks.components import contracts, files
 from slimworks.components.errors import DataError
-from slimworks.components.evaluator import metrics
+from slimworks.components.evaluator import predictions_file, scores
+from slimworks.components.evaluator.predictions_file import EMBEDDING
 from slimworks.components.examples import reading
 
 _LOGGER = logging.getLogger(__name__)
 
-# 1,024 rows of 1,000 classes are 8 MB: what a reader holds at a time.
-ROWS_PER_GROUP = 1_024
+# While one batch is in the network, which uses every core, the images of the next are decoded,
+# which uses one.
+CONCURRENT_CALLS = 2
 
-SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("filename", pa.string()),
-        ("group", pa.string()),
-        ("class_index", pa.int64()),
-        ("predicted_index", pa.int64()),
-        ("probabilities", pa.list_(pa.float32())),
-        ("logits", pa.list_(pa.float32())),
-    ]
-)
+_TRAIN_AGAIN = "Train the model again: slimworks train, or slimworks run --no-cache=trainer."
+# What decides how an image becomes the network's input.
+_PREPARATION_KEYS = ("preprocessing", "stored_size", "image_size", "num_channels")
 
-Columns = dict[str, np.ndarray]
 Example = dict[str, Any]  # values by feature key
-# N encoded images -> (logits, probabilities), both [N, C] float32
-Model = Callable[[list[bytes]], tuple[np.ndarray, np.ndarray]]
+Outputs = dict[str, np.ndarray]
+# N encoded images -> logits, probabilities [N, C] float32, and embedding [N, D] where asked for
+Model = Callable[[list[bytes]], Outputs]
 
 
 def predict_split(
@@ -49,12 +44,22 @@ def predict_split(
     split: str,
     output_path: str | os.PathLike[str],
     batch_size: int,
+    embeddings: bool = False,
+    model: Model | None = None,
 ) -> int:
     """Predicts every example of a split exactly once, in shard order.
 
-    Writes one row per example with the columns `contracts.PREDICTION_COLUMNS`, in row groups;
-    `output_path` appears only when it is complete. A row with a probability that is NaN or
-    infinite gets the predicted_index -1.
+    Writes one row per example (see `predictions_file`); `output_path` appears only when it is
+    complete. A row with a probability that is NaN or infinite gets the predicted_index -1.
+
+    Args:
+        saved_model_dir: SavedModel with an `evaluate` signature.
+        examples_dir: Examples artifact with the original encoded images.
+        split: "train", "eval" or "test".
+        output_path: The predictions file.
+        batch_size: Images in one call; the last batch is smaller.
+        embeddings: Keep each image's embedding as well.
+        model: The SavedModel as `load_model` gives it, where it is loaded already.
 
     Returns:
         Number of rows.
@@ -63,22 +68,27 @@ def predict_split(
         DataError: No shard or a damaged one, no `evaluate` signature, an image that the model
             cannot decode, or outputs of another shape than [N, C].
     """
-    batches = _read_batches(examples_dir, split, batch_size)
-    model = load_model(saved_model_dir)
-    num_rows = 0
-    with _new_parquet(Path(output_path)) as writer:
-        for table in _grouped(_predict(model, batch, saved_model_dir) for batch in batches):
-            writer.write_table(table, row_group_size=ROWS_PER_GROUP)
-            num_rows += table.num_rows
+    batches = read_batches(examples_dir, split, batch_size)
+    model = model or load_model(saved_model_dir, embeddings)
+    facts = predictions_file.Facts(
+        split=split,
+        model_digest=files.sha256_of_tree(saved_model_dir),
+        transform_digest=_transform_digest(Path(saved_model_dir).parent),
+    )
+    with predictions_file.open_writer(output_path, facts, embeddings) as writer:
+        with contextlib.closing(outputs_of(model, batches, saved_model_dir)) as answered:
+            for batch, outputs in answered:
+                writer.write(_columns(batch, outputs), [_slices(example) for example in batch])
+        num_rows = writer.num_rows
     _LOGGER.info("predicted %d examples of split %s: %s", num_rows, split, output_path)
     return num_rows
 
 
-def load_model(saved_model_dir: str | os.PathLike[str]) -> Model:
+def load_model(saved_model_dir: str | os.PathLike[str], embeddings: bool = False) -> Model:
     """Loads a SavedModel and returns its `evaluate` signature over numpy arrays.
 
     Raises:
-        DataError: There is no SavedModel, or it has no such signature.
+        DataError: There is no SavedModel, it has no such signature, or no embedding.
     """
     import tensorflow as tf
 
@@ -87,94 +97,79 @@ def load_model(saved_model_dir: str | os.PathLike[str]) -> Model:
             f"{saved_model_dir} holds no SavedModel.",
             "Give a model folder written by `slimworks train`.",
         )
-    loaded = tf.saved_model.load(str(saved_model_dir))
+    try:
+        loaded = tf.saved_model.load(str(saved_model_dir))
+    # Damaged, or half of it is missing; TensorFlow's reader of weights says so as IndexError.
+    except (OSError, IndexError, tf.errors.OpError) as error:
+        problem = str(error).splitlines()[0].rstrip(".")
+        raise DataError(f"{saved_model_dir} cannot be loaded: {problem}.", _TRAIN_AGAIN) from error
     if contracts.SIGNATURE_EVALUATE not in loaded.signatures:
         raise DataError(
             f"{saved_model_dir} has no signature {contracts.SIGNATURE_EVALUATE!r} "
             f"(it has: {', '.join(sorted(loaded.signatures)) or 'none'}).",
-            "Train the model again: slimworks train, or slimworks run --no-cache=trainer.",
+            _TRAIN_AGAIN,
+        )
+    names = ["logits", "probabilities", *([EMBEDDING] if embeddings else [])]
+    missing = set(names) - set(loaded.signatures[contracts.SIGNATURE_EVALUATE].structured_outputs)
+    if missing:
+        raise DataError(
+            f"The signature {contracts.SIGNATURE_EVALUATE!r} of {saved_model_dir} does not give "
+            f"{', '.join(sorted(missing))}.",
+            _TRAIN_AGAIN
+            if missing != {EMBEDDING}
+            else f"{_TRAIN_AGAIN} Or leave evaluate.embeddings out.",
         )
 
-    def run(images: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    def run(images: list[bytes]) -> Outputs:
         # By way of `loaded`: a signature alone does not keep the variables alive.
         signature = loaded.signatures[contracts.SIGNATURE_EVALUATE]
         outputs = signature(images=tf.constant(images, tf.string))
-        return outputs["logits"].numpy(), outputs["probabilities"].numpy()
+        return {name: outputs[name].numpy() for name in names}
 
     return run
 
 
-def read_row_groups(
-    predictions_path: str | os.PathLike[str], columns: list[str] | None = None
-) -> Iterator[Columns]:
-    """Yields the row groups of a predictions file as arrays.
-
-    Texts come as [N] object, indices as [N] int64, probabilities and logits as [N, C] float32.
-    """
-    with parquet.ParquetFile(str(predictions_path)) as source:
-        for group in range(source.num_row_groups):
-            yield arrays_of(source.read_row_group(group, columns=columns))
-
-
-def arrays_of(table: pa.Table) -> Columns:
-    """Arrays of a predictions table, lists of equal length as one matrix."""
-    arrays = {}
-    for name in table.column_names:
-        column = table.column(name).combine_chunks()
-        if pa.types.is_list(column.type):
-            values = column.flatten().to_numpy(zero_copy_only=False)
-            arrays[name] = values.reshape(table.num_rows, -1)
-        else:
-            arrays[name] = column.to_numpy(zero_copy_only=False)
-    return arrays
-
-
-def lists_of(matrix: np.ndarray, value_type: pa.DataType) -> pa.Array:
-    """Rows of a matrix [N, K] as lists of equal length."""
-    rows, width = matrix.shape
-    offsets = np.arange(rows + 1, dtype=np.int32) * width
-    values = pa.array(np.ascontiguousarray(matrix).ravel(), value_type)
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
-
-
-def _read_batches(
+def read_batches(
     examples_dir: str | os.PathLike[str], split: str, batch_size: int
 ) -> Iterator[list[Example]]:
+    """Yields the examples of a split in shard order, `batch_size` at a time."""
     examples = reading.iterate_examples(examples_dir, split)
     while batch := list(itertools.islice(examples, batch_size)):
         yield batch
 
 
-def _predict(
-    model: Model, batch: Sequence[Example], saved_model_dir: str | os.PathLike[str]
-) -> pa.Table:
-    logits, probabilities = _call(model, batch, saved_model_dir)
-    for name, value in (("logits", logits), ("probabilities", probabilities)):
-        if value.ndim != 2 or len(value) != len(batch):
-            raise DataError(
-                f"Output {name} of {saved_model_dir} has shape {list(value.shape)} for "
-                f"{len(batch)} images, expected [N, C].",
-                "Train the model again: slimworks train, or slimworks run --no-cache=trainer.",
-            )
-    columns = [
-        _texts(batch, contracts.IMAGE_ID),
-        _texts(batch, contracts.IMAGE_FILENAME),
-        _texts(batch, contracts.IMAGE_GROUP),
-        pa.array([example[contracts.CLASS_INDEX] for example in batch], pa.int64()),
-        pa.array(metrics.predicted_indices(probabilities), pa.int64()),
-        lists_of(probabilities, pa.float32()),
-        lists_of(logits, pa.float32()),
-    ]
-    return pa.Table.from_arrays(columns, schema=SCHEMA)
+def outputs_of(
+    model: Model, batches: Iterable[list[Example]], saved_model_dir: str | os.PathLike[str]
+) -> Generator[tuple[list[Example], Outputs], None, None]:
+    """Yields each batch with the model's outputs, in order.
+
+    Up to CONCURRENT_CALLS batches are in the model and one is being read while the caller works.
+
+    Raises:
+        DataError: An image that the model cannot decode, or outputs of another shape.
+    """
+    pending: collections.deque[tuple[list[Example], Future[Outputs]]] = collections.deque()
+    pool = ThreadPoolExecutor(CONCURRENT_CALLS)
+    try:
+        for batch in batches:
+            pending.append((batch, pool.submit(_call, model, batch, saved_model_dir)))
+            if len(pending) > CONCURRENT_CALLS:
+                first, outputs = pending.popleft()
+                yield first, outputs.result()
+        while pending:
+            first, outputs = pending.popleft()
+            yield first, outputs.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _call(
     model: Model, batch: Sequence[Example], saved_model_dir: str | os.PathLike[str]
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Outputs:
     import tensorflow as tf
 
     try:
-        return model([example[contracts.IMAGE_ENCODED] for example in batch])
+        outputs = model([example[contracts.IMAGE_ENCODED] for example in batch])
     except tf.errors.InvalidArgumentError as error:
         for example in batch:
             try:
@@ -186,44 +181,55 @@ def _call(
                     "Run `slimworks ingest` again, or train with this version of SlimWorks.",
                 ) from error
         raise
+    for name, value in outputs.items():
+        if value.ndim != 2 or len(value) != len(batch):
+            raise DataError(
+                f"Output {name} of {saved_model_dir} has shape {list(value.shape)} for "
+                f"{len(batch)} images, expected [N, C].",
+                _TRAIN_AGAIN,
+            )
+    return outputs
+
+
+def _columns(batch: Sequence[Example], outputs: Mapping[str, np.ndarray]) -> Outputs:
+    return {
+        "image_id": _texts(batch, contracts.IMAGE_ID),
+        "filename": _texts(batch, contracts.IMAGE_FILENAME),
+        "group": _texts(batch, contracts.IMAGE_GROUP),
+        "class_index": np.array([example[contracts.CLASS_INDEX] for example in batch], np.int64),
+        "predicted_index": scores.predicted_indices(outputs["probabilities"]),
+        "width": _numbers(batch, contracts.IMAGE_WIDTH, 0, np.int32),
+        "height": _numbers(batch, contracts.IMAGE_HEIGHT, 0, np.int32),
+        "brightness": _numbers(batch, contracts.IMAGE_BRIGHTNESS, np.nan, np.float32),
+        "sharpness": _numbers(batch, contracts.IMAGE_SHARPNESS, np.nan, np.float32),
+        **outputs,
+    }
+
+
+def _slices(example: Example) -> dict[str, str]:
+    return {
+        key.removeprefix(contracts.SLICE_PREFIX): _text(example, key)
+        for key in example
+        if key.startswith(contracts.SLICE_PREFIX)
+    }
 
 
 def _text(example: Example, key: str) -> str:
     return bytes(example.get(key, b"")).decode("utf-8")
 
 
-def _texts(batch: Sequence[Example], key: str) -> pa.Array:
-    return pa.array([_text(example, key) for example in batch], pa.string())
+def _texts(batch: Sequence[Example], key: str) -> np.ndarray:
+    return np.array([_text(example, key) for example in batch], object)
 
 
-def _grouped(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    pending: list[pa.Table] = []
-    for table in tables:
-        pending.append(table)
-        if sum(part.num_rows for part in pending) >= ROWS_PER_GROUP:
-            yield pa.concat_tables(pending)
-            pending = []
-    if pending:
-        yield pa.concat_tables(pending)
+def _numbers(batch: Sequence[Example], key: str, unknown: float, dtype: Any) -> np.ndarray:
+    return np.array([example.get(key, unknown) for example in batch], dtype)
 
 
-@contextlib.contextmanager
-def _new_parquet(path: Path) -> Iterator[parquet.ParquetWriter]:
-    """Writer to a temporary name that becomes `path` when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with (
-            os.fdopen(descriptor, "wb") as stream,
-            parquet.ParquetWriter(stream, SCHEMA, compression="zstd") as writer,
-        ):
-            yield writer
-            writer.close()
-            stream.flush()
-            os.fsync(stream.fileno())
-            os.fchmod(stream.fileno(), 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    files.fsync_folder(path.parent)
+def _transform_digest(model_dir: Path) -> str | None:
+    path = model_dir / contracts.MODEL_FACTS_FILE
+    facts = files.read_json(path) if path.is_file() else {}
+    preparation = {key: facts[key] for key in _PREPARATION_KEYS if key in facts}
+    if not preparation:
+        return None
+    return hashlib.sha256(json.dumps(preparation, sort_keys=True).encode("utf-8")).hexdigest()

@@ -95,19 +95,28 @@ def read_record(path: str | os.PathLike[str], offset: int) -> bytes:
         return _read_data(stream, offset, length)
 
 
-def count_records(path: str | os.PathLike[str]) -> int:
-    """Number of records of one TFRecord file; reads the lengths only.
+def record_offsets(path: str | os.PathLike[str]) -> Iterator[int]:
+    """Yields the byte where each record starts; reads the lengths only.
 
     Raises:
         DamagedFileError: The file is cut short.
     """
     with open(path, "rb") as stream:
         end = os.fstat(stream.fileno()).st_size
-        count = offset = 0
+        offset = 0
         while (length := _read_length(stream, offset)) is not None:
-            offset += _HEADER.size + length + _CHECKSUM.size
-            if offset > end:
+            following = offset + _HEADER.size + length + _CHECKSUM.size
+            if following > end:
                 raise _damaged(stream, end, "the file ends inside a record")
+            yield offset
+            offset = following
             stream.seek(offset)
-            count += 1
-        return count
+
+
+def count_records(path: str | os.PathLike[str]) -> int:
+    """Number of records of one TFRecord file; reads the lengths only.
+
+    Raises:
+        DamagedFileError: The file is cut short.
+    """
+    return sum(1 for _ in record_offsets(path))

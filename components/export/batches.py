@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from slimworks.components.calibration import temperature as calibrated
+
 BATCH_SIZE = 8
 
 
@@ -40,7 +42,6 @@ def answers_in_batches(
     }
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """float32 [N, K] -> float32 [N, K], computed in float64."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Probabilities of logits divided by a temperature: [N, K] -> float32 [N, K]."""
+    return calibrated.softmax(logits, temperature).astype(np.float32)

@@ -29,12 +29,14 @@ class FrozenGraph:
         input_shape: Of the placeholder `input`; the first dimension may be None.
         logits: Operation that gives the logits [N, K].
         predictions: Operation that gives the probabilities [N, K]; None: the network has none.
+        temperature: That probabilities are calibrated with; logits are as the network gives them.
     """
 
     graph_def: tf.compat.v1.GraphDef
     input_shape: tuple[int | None, ...]
     logits: str
     predictions: str | None
+    temperature: float = 1.0
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -60,8 +62,12 @@ def freeze(
     graph_def = _with_constants(inference, checkpoint_values(inference, source))
     if folds_batch_norm:
         graph_def = fold_batch_norm(graph_def, inference.outputs)
+    if inference.predictions and source.temperature != 1.0:
+        graph_def = _calibrated(graph_def, inference.predictions, source.temperature)
     shape = (batch_size, source.image_size, source.image_size, source.num_channels)
-    return FrozenGraph(graph_def, shape, inference.logits, inference.predictions)
+    return FrozenGraph(
+        graph_def, shape, inference.logits, inference.predictions, source.temperature
+    )
 
 
 def frozen_probabilities(frozen: FrozenGraph, pixels: np.ndarray) -> np.ndarray:
@@ -72,7 +78,7 @@ def frozen_probabilities(frozen: FrozenGraph, pixels: np.ndarray) -> np.ndarray:
 
         def run(batch: np.ndarray) -> np.ndarray:
             values: np.ndarray = session.run(fetch, {f"{INPUT}:0": batch})
-            return values if frozen.predictions else softmax(values)
+            return values if frozen.predictions else softmax(values, frozen.temperature)
 
         return in_batches(pixels, run, frozen.input_shape[0])
 
@@ -94,8 +100,11 @@ class FrozenNetwork(tf.Module):
                 input_map={f"{INPUT}:0": input},
                 return_elements=[f"{name}:0" for name in frozen.outputs],
             )
-            probabilities = outputs[1] if frozen.predictions else tf.nn.softmax(outputs[0])
-            return {"logits": outputs[0], "probabilities": probabilities}
+            logits = outputs[0]
+            probabilities = (
+                outputs[1] if frozen.predictions else tf.nn.softmax(logits / frozen.temperature)
+            )
+            return {"logits": logits, "probabilities": probabilities}
 
         self.network = tf.function(network, input_signature=[spec], autograph=False)
 
@@ -117,6 +126,20 @@ def _with_constants(
         if node.name in needed
     ]
     return tf.compat.v1.GraphDef(node=nodes, versions=graph_def.versions)
+
+
+def _calibrated(
+    graph_def: tf.compat.v1.GraphDef, predictions: str, temperature: float
+) -> tf.compat.v1.GraphDef:
+    """Divides what the softmax of the predictions reads; operations keep their names."""
+    needed = graph_nodes.names_behind(graph_nodes.graph_of(graph_def), [predictions])
+    (softmax_node,) = (n for n in graph_def.node if n.op == "Softmax" and n.name in needed)
+    value, scaled = "temperature", "calibrated_logits"
+    division = tf.compat.v1.NodeDef(name=scaled, op="RealDiv", input=[softmax_node.input[0], value])
+    division.attr["T"].type = tf.float32.as_datatype_enum
+    softmax_node.input[0] = scaled
+    added = [graph_nodes.constant(value, np.array(temperature, np.float32)), division]
+    return tf.compat.v1.GraphDef(node=[*graph_def.node, *added], versions=graph_def.versions)
 
 
 def _unplaced(node: tf.compat.v1.NodeDef) -> tf.compat.v1.NodeDef:

@@ -103,6 +103,6 @@ def checkpoint_probabilities(source: ExportSource, pixels: np.ndarray) -> np.nda
 
         def run(batch: np.ndarray) -> np.ndarray:
             logits: np.ndarray = session.run(f"{inference.logits}:0", {f"{INPUT}:0": batch})
-            return softmax(logits)
+            return softmax(logits, source.temperature)
 
         return in_batches(pixels, run)

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from slimworks.components import contracts, files
+from slimworks.components import contracts, formats
 from slimworks.components.checkpoints.describe import size_in_name
 from slimworks.components.checkpoints.fingerprints import below_root, start_of
 from slimworks.components.checkpoints.identify import Match, identify, network_shapes
@@ -41,6 +41,7 @@ class ExportSource:
         stored_size: Side of the stored images that the network was trained on by our pipeline;
             None: TF-Slim's own evaluation preprocessing.
         name_map: Start of the checkpoint's names -> start of the network's, where they differ.
+        temperature: That logits are divided by before they become probabilities.
     """
 
     spec: NetSpec
@@ -51,6 +52,7 @@ class ExportSource:
     preprocessing: str
     stored_size: int | None = None
     name_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    temperature: float = 1.0
 
     @property
     def num_classes(self) -> int:
@@ -88,6 +90,7 @@ class ExportSource:
             "preprocessing": self.preprocessing,
             "class_names": list(self.class_names),
             "checkpoint_path": self.checkpoint_path,
+            "temperature": self.temperature,
         }
 
 
@@ -141,7 +144,7 @@ def from_model(model: str | os.PathLike[str]) -> ExportSource:
     """
     folder = Path(model)
     class_names = contracts.read_class_names(folder)
-    facts = files.read_json(folder / contracts.MODEL_FACTS_FILE)
+    facts = formats.read(folder / contracts.MODEL_FACTS_FILE)
     if not (folder / contracts.CHECKPOINTS_FOLDER).is_dir():
         raise DataError(
             f"{folder / contracts.CHECKPOINTS_FOLDER} does not exist.",
@@ -156,6 +159,7 @@ def from_model(model: str | os.PathLike[str]) -> ExportSource:
         num_channels=facts["num_channels"],
         preprocessing=family,
         stored_size=facts.get("stored_size") or geometry.stored_size(family, image_size),
+        temperature=facts.get("calibration", {}).get("temperature", 1.0),
     )
 
 

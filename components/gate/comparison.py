@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 
 from slimworks.components.contracts import FAIL, INCONCLUSIVE, PASS, LabelMap
-from slimworks.components.gate import bounds, intervals
-from slimworks.components.gate.bounds import Answers, Bound
+from slimworks.components.gate import bounds, intervals, measures
+from slimworks.components.gate.answers import Answers
+from slimworks.components.gate.bounds import Bound
 from slimworks.components.gate.config import GateConfig
 from slimworks.components.gate.intervals import Interval
 
@@ -54,10 +56,26 @@ class Comparison:
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class Paired:
+    """Answers of both models to the images whose class both know, row by row, and their facts.
+
+    Attributes:
+        candidate: Its answers.
+        baseline: Its answers to the same images in the same order, merged classes counted as their
+            targets.
+        facts: The baseline's entry in decision.json.
+    """
+
+    candidate: Answers
+    baseline: Answers
+    facts: dict[str, Any]
+
+
 def compare_with_baseline(
     candidate: Answers, baseline: Answers, label_map: LabelMap, config: GateConfig
-) -> tuple[list[Bound], dict[str, Any] | None]:
-    """Bounds of the comparison, and its facts for decision.json (None when none was possible)."""
+) -> tuple[list[Bound], Paired | None]:
+    """Bounds of the comparison, and what was compared (None when nothing could be)."""
     meaning = label_map_bound(baseline, label_map)
     coverage = coverage_bound(candidate, baseline)
     if FAIL in (meaning.verdict, coverage.verdict):
@@ -72,7 +90,26 @@ def compare_with_baseline(
     relation, change = accuracy_change(comparison, config)
     if changes := declared_changes(baseline, label_map):
         change = dataclasses.replace(change, reason=f"{change.reason} {changes}")
-    return [meaning, coverage, change], comparison.as_facts(relation, config.confidence)
+    facts = comparison.as_facts(relation, config.confidence)
+    is_merged = bool(label_map.merged_since(baseline.label_map_version))
+    facts["changes"] = _changes(known, answers, config.confidence, with_scores=not is_merged)
+    return [meaning, coverage, change], Paired(known, answers, facts)
+
+
+def _changes(
+    candidate: Answers, baseline: Answers, confidence: float, with_scores: bool
+) -> dict[str, Any]:
+    """Paired bootstrap of what is no proportion: candidate minus baseline, for people."""
+    metrics = ["macro_f1"]
+    if with_scores and candidate.scores and baseline.scores:
+        metrics += ["log_loss", "ece"]
+    found = {}
+    for metric in metrics:
+        estimate, _ = measures.measure_change(metric, candidate, baseline, None, confidence)
+        interval = estimate.interval
+        if math.isfinite(interval.value):
+            found[metric] = dataclasses.asdict(interval)
+    return found
 
 
 def label_map_bound(baseline: Answers, label_map: LabelMap) -> Bound:
@@ -193,6 +230,9 @@ def accuracy_change(comparison: Comparison, config: GateConfig) -> tuple[str, Bo
         threshold=margin,
         verdict=verdict,
         reason=_reason(relation, comparison, config),
+        metric="accuracy",
+        support=comparison.total,
+        baseline=comparison.baseline_correct / comparison.total,
     )
     bound = bounds.with_support(bound, comparison.total, config)
     return (relation if bound.verdict == verdict else UNCLEAR), bound

@@ -9,6 +9,7 @@ import slimworks
 from slimworks.components.artifacts import LabelMap
 from slimworks.components.gate import executor
 from slimworks.components.gate.config import GateConfig
+from slimworks.components.gate.driver import SHADOW_LOG, GateDriver
 
 
 class GateSpec(component_spec.ComponentSpec):
@@ -17,11 +18,18 @@ class GateSpec(component_spec.ComponentSpec):
     PARAMETERS = {  # noqa: RUF012  # TFX reads plain class attributes
         "config": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
+        # JSON of {"by", "reason"}; empty: nobody pushes past a refusal.
+        "force": component_spec.ExecutionParameter(type=str, optional=True),
+        # Set by the driver at launch.
+        SHADOW_LOG: component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {  # noqa: RUF012
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "label_map": component_spec.ChannelParameter(type=LabelMap),
+        "examples": component_spec.ChannelParameter(
+            type=standard_artifacts.Examples, optional=True
+        ),
         "baseline_model": component_spec.ChannelParameter(
             type=standard_artifacts.Model, optional=True
         ),
@@ -36,6 +44,7 @@ class Gate(base_component.BaseComponent):
 
     SPEC_CLASS = GateSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+    DRIVER_CLASS = GateDriver  # type: ignore[assignment]  # TFX annotates neither interface
 
     def __init__(
         self,
@@ -44,6 +53,8 @@ class Gate(base_component.BaseComponent):
         label_map: channel.BaseChannel,
         config: GateConfig,
         baseline_model: channel.BaseChannel | None = None,
+        examples: channel.BaseChannel | None = None,
+        force: str = "",
     ) -> None:
         """Declares the node.
 
@@ -53,12 +64,16 @@ class Gate(base_component.BaseComponent):
             label_map: Classes by class index.
             config: Thresholds.
             baseline_model: The model that the evaluation compared with.
+            examples: What the candidate was trained and evaluated with.
+            force: JSON of {"by", "reason"}: who blesses the candidate in any case, and why.
         """
         spec = GateSpec(
             evaluation=evaluation,
             model=model,
             label_map=label_map,
             baseline_model=baseline_model,
+            examples=examples,
+            force=force,
             config=config.canonical_json(),
             code_version=slimworks.__version__,
             blessing=channel.Channel(type=standard_artifacts.ModelBlessing),

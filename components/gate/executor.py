@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tfx.dsl.components.base import base_executor
@@ -22,7 +23,8 @@ class Executor(base_executor.BaseExecutor):
         from slimworks.components.gate import blessing
         from slimworks.components.gate.config import GateConfig
 
-        baseline = input_dict.get("baseline_model")
+        baseline, examples = input_dict.get("baseline_model"), input_dict.get("examples")
+        force = exec_properties.get("force")
         output = artifact_utils.get_single_instance(output_dict["blessing"])
         decided = blessing.bless(
             evaluation_dir=artifact_utils.get_single_uri(input_dict["evaluation"]),
@@ -34,6 +36,8 @@ class Executor(base_executor.BaseExecutor):
             config=GateConfig.model_validate_json(exec_properties["config"]),
             # A resolver that finds no blessed model gives an empty list.
             baseline_model_dir=artifact_utils.get_single_uri(baseline) if baseline else None,
+            examples_dir=artifact_utils.get_single_uri(examples) if examples else None,
+            force=json.loads(force) if force else None,
         )
         output.set_int_custom_property("blessed", int(decided.blessed))
         # TFX's own name; by it the next run finds its baseline.

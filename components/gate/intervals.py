@@ -6,7 +6,9 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from scipy import stats
+from scipy import special, stats
+
+from slimworks.components.evaluator import intervals as evaluator_intervals
 
 # Where the search for a sufficient number of images gives up: "no test set would settle it".
 MAX_IMAGES = 10_000_000
@@ -31,14 +33,9 @@ def wilson(successes: float, trials: float, confidence: float) -> Interval:
     """
     if trials <= 0:
         raise ValueError("an interval needs at least one trial")
-    z_squared = _z(confidence) ** 2
-    rate = successes / trials
-    scale = 1 / (1 + z_squared / trials)
-    centre = scale * (rate + z_squared / (2 * trials))
-    spread = rate * (1 - rate) / trials + z_squared / (4 * trials * trials)
-    half = scale * math.sqrt(z_squared * spread)
-    # At rate 0 and 1 a limit equals the rate, up to rounding.
-    return Interval(rate, min(max(centre - half, 0.0), rate), max(min(centre + half, 1.0), rate))
+    found = evaluator_intervals.wilson(successes, trials, confidence)
+    assert found is not None  # there is a trial
+    return Interval(successes / trials, *found)
 
 
 def mcnemar_p(fixed: int, broken: int) -> float:
@@ -73,7 +70,7 @@ def paired_difference(fixed: float, broken: float, total: float, confidence: flo
     value = (fixed - broken) / total
 
     def score(difference: float) -> float:
-        return _tango_score(difference, fixed, broken, total)
+        return paired_score(difference, fixed, broken, total)
 
     return Interval(
         value,
@@ -110,10 +107,10 @@ def images_needed(is_settled: Callable[[float], bool], total: int) -> int | None
 
 
 def _z(confidence: float) -> float:
-    return float(stats.norm.ppf(0.5 + confidence / 2))
+    return float(special.ndtri(0.5 + confidence / 2))
 
 
-def _tango_score(difference: float, fixed: float, broken: float, total: float) -> float:
+def paired_score(difference: float, fixed: float, broken: float, total: float) -> float:
     """Score statistic of the hypothesis that the true difference is `difference`.
 
     It falls from +infinity to -infinity as the difference grows.

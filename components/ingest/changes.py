@@ -19,6 +19,7 @@ from slimworks.components.ingest.catalogue import (
     open_catalogue,
 )
 from slimworks.components.ingest.config import DataConfig
+from slimworks.components.ingest.corrected import corrections_digest
 from slimworks.components.ingest.evidence import count_rejected
 from slimworks.components.ingest.images import Rejection, check_image
 from slimworks.components.ingest.listing import Exclusion
@@ -92,7 +93,8 @@ def describe_source(
 
 def settings_of(source: Source, config: DataConfig) -> str:
     """What the result of an ingest depends on besides the files."""
-    return f"{__version__} {source.location} {config.canonical_json(('source', *NOT_INGESTED))}"
+    settings = config.canonical_json(("source", *NOT_INGESTED))
+    return f"{__version__} {source.location} {settings} {corrections_digest(config)}".rstrip()
 
 
 def next_source_state(catalogue: Catalogue, digest: str) -> str:

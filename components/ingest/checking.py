@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import math
 import os
 import tempfile
 from collections import Counter
@@ -22,6 +23,8 @@ from slimworks.components.ingest.storage import access
 # Small enough to balance two workers over a thousand photos, large enough that a task costs
 # nothing beside its 64 decodes of a millisecond.
 FILES_PER_TASK = 64
+# Files of tasks and results lie in one folder: 100 million images would make three million of 64.
+MAX_TASKS = 20_000
 CHECK_FOLDER = "check"
 _KEPT_FOLDER = "kept"
 # The settings that decide whether an image is taken. With another value all are checked again.
@@ -162,6 +165,11 @@ def _task_rows(catalogue: Catalogue) -> Iterator[worklist.Row]:
         yield {"item": as_row(item), "known_id": known_id}
 
 
+def files_per_task(num_files: int) -> int:
+    """Files of one task: few, but no more than MAX_TASKS tasks."""
+    return max(FILES_PER_TASK, math.ceil(num_files / MAX_TASKS))
+
+
 def check_all(
     catalogue: Catalogue, config: DataConfig, work: Path, beam_pipeline_args: Sequence[str]
 ) -> int:
@@ -171,7 +179,7 @@ def check_all(
         return 0
     from slimworks.components.ingest.engine import passes
 
-    rows = worklist.batches(_task_rows(catalogue), FILES_PER_TASK)
+    rows = worklist.batches(_task_rows(catalogue), files_per_task(num_files))
     tasks = worklist.write_tasks(work / CHECK_FOLDER, "files", rows)
     function = functools.partial(check_task, config, str(work), tuple(beam_pipeline_args))
     passes.run_tasks("CheckImages", function, tasks, beam_pipeline_args, num_files)

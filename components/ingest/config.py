@@ -135,6 +135,11 @@ class DataConfig(Settings):
         ge=1,
         description="Trains only where there are so many new images since the last trained model.",
     )
+    corrections: str | None = pydantic.Field(
+        None,
+        description="CSV file of images whose class was corrected (slimworks apply-fixes): ingest "
+        "gives them that class, whatever folder or row they are in.",
+    )
     on_conflict: Literal["set_aside", "error"] = pydantic.Field(
         "set_aside", description="What to do with identical images under two classes."
     )

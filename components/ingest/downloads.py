@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import http.client
+import http
 import logging
 import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from slimworks.components import files
 from slimworks.components.errors import DataError
+
+if TYPE_CHECKING:
+    import http.client
 
 _LOGGER = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 20  # to connect, and between two packets
@@ -171,6 +172,10 @@ def _append(url: str, file: PublishedFile, part: Path, start: int) -> None:
 
 
 def _answer(url: str, start: int) -> http.client.HTTPResponse:
+    import http.client
+    import urllib.error
+    import urllib.request
+
     headers = {"Range": f"bytes={start}-"} if start else {}
     try:
         answer: http.client.HTTPResponse = urllib.request.urlopen(
@@ -191,6 +196,8 @@ def _answer(url: str, start: int) -> http.client.HTTPResponse:
 def _copy(
     answer: http.client.HTTPResponse, stream: BinaryIO, file: PublishedFile, start: int
 ) -> None:
+    import http.client
+
     done = start
     next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
     while done < file.size:

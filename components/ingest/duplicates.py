@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,13 +52,11 @@ def near_groups(planned: Planned) -> list[np.ndarray]:
 def near_rows(catalogue: Catalogue, planned: Planned) -> Iterator[Row]:
     """Yields a row for each group of pictures that look alike; all of them are used."""
     for group in near_groups(planned):
-        found = [
-            catalogue.connection.execute(
-                "SELECT image_id, name, class_name FROM usable WHERE number = ?", (int(number),)
-            ).fetchone()
-            for number in group
-        ]
-        found.sort(key=lambda row: row[1])
+        found = catalogue.connection.execute(
+            "SELECT image_id, name, class_name FROM usable "
+            "WHERE number IN (SELECT value FROM json_each(?)) ORDER BY name",
+            (json.dumps(group.tolist()),),
+        ).fetchall()
         classes = sorted({class_name for _, _, class_name in found})
         yield {
             "kind": "near",

@@ -313,8 +313,29 @@ def _least_squares(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     products = (terms @ terms.transpose(0, 2, 1)).astype(np.float64)
     # The small diagonal keeps a picture solvable that has no slope in one direction.
     among_terms = products[:, :-1, :-1] + np.eye(terms.shape[1] - 1) * (1e-3 * num_pixels)
-    factors = np.linalg.solve(among_terms, products[:, :-1, -1:])
+    factors = _solve(among_terms, products[:, :-1, -1:])
     rest = np.concatenate([-factors, np.ones_like(factors[:, :1])], axis=1)  # picture minus sum
     squares = (rest.transpose(0, 2, 1) @ products @ rest)[:, 0, 0] / num_pixels
     mean = (products[:, 1:2] @ rest)[:, 0, 0] / num_pixels
     return factors[..., 0], np.sqrt(np.maximum(squares - mean**2, 0.0))
+
+
+def _solve(matrices: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Gauss-Jordan elimination of many small systems at once; positive definite: without pivoting.
+
+    For numpy.linalg.solve, OpenBLAS wakes a thread on each core, which spins.
+
+    Args:
+        matrices: [M, K, K] float64, symmetric and positive definite.
+        right: [M, K, 1] float64.
+
+    Returns:
+        [M, K, 1].
+    """
+    rows = np.concatenate([matrices, right], axis=2)
+    for pivot in range(rows.shape[1]):
+        rows[:, pivot] /= rows[:, pivot, pivot, None]
+        factors = rows[:, :, pivot, None].copy()
+        factors[:, pivot] = 0
+        rows -= factors * rows[:, pivot, None]
+    return rows[:, :, -1:]

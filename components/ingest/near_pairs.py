@@ -108,12 +108,13 @@ def _search(
     catalogue: Catalogue, max_distance: int, is_new: np.ndarray, old_pairs: np.ndarray
 ) -> np.ndarray:
     run = catalogue.connection.execute
-    row_ids = np.empty(len(is_new), np.int64)
-    fingerprints = np.empty((len(is_new), FINGERPRINT_BYTES), np.uint8)
-    found = run("SELECT number, f.rowid, fingerprint FROM usable JOIN facts f USING (image_id)")
-    for number, row_id, fingerprint in found:
-        row_ids[number] = row_id
-        fingerprints[number] = np.frombuffer(fingerprint, np.uint8)
+    found = run(
+        "SELECT f.rowid, fingerprint FROM usable JOIN facts f USING (image_id) ORDER BY number"
+    )
+    kind = [("row_id", np.int64), ("fingerprint", f"V{FINGERPRINT_BYTES}")]
+    table = np.fromiter(found, kind, len(is_new))
+    row_ids = table["row_id"]
+    fingerprints = table["fingerprint"].copy().view(np.uint8).reshape(-1, FINGERPRINT_BYTES)
 
     def signatures_of(numbers: Sequence[int]) -> list[bytes]:
         query = "SELECT signature FROM facts WHERE rowid = ?"

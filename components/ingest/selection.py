@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from slimworks.components.errors import DataError
 from slimworks.components.ingest.catalogue import Catalogue
 from slimworks.components.ingest.config import DataConfig
+from slimworks.components.ingest.corrected import apply_corrections
 from slimworks.components.ingest.sources.items import display_name
 from slimworks.components.ingest.splits import group_of
 
@@ -58,10 +59,16 @@ SELECT image_id FROM accepted GROUP BY image_id HAVING COUNT(DISTINCT class_name
 """
 _USABLE = f"""
 INSERT INTO usable (number, image_id, name, class_name, rank)
-SELECT ROW_NUMBER() OVER (ORDER BY image_id) - 1, image_id, name, class_name, rank FROM (
-  SELECT *, ROW_NUMBER() OVER (PARTITION BY image_id ORDER BY rank, name) AS place FROM accepted
-  WHERE image_id NOT IN ({CONFLICTS})
-) WHERE place = 1
+SELECT ROW_NUMBER() OVER (ORDER BY image_id) - 1, image_id, name, class_name, rank FROM accepted a
+WHERE image_id NOT IN ({CONFLICTS}) AND NOT EXISTS (
+  SELECT 1 FROM accepted b WHERE b.image_id = a.image_id AND (b.rank, b.name) < (a.rank, a.name)
+)
+"""
+# Images with the groups that the source gives their files.
+_GIVEN_GROUPS = """
+INSERT OR IGNORE INTO memberships
+SELECT u.number, l.user_group FROM listed l CROSS JOIN outcomes o USING (name)
+CROSS JOIN usable u USING (image_id) WHERE l.user_group IS NOT NULL
 """
 
 
@@ -73,7 +80,7 @@ def select_images(
     Args:
         catalogue: With the listing and all outcomes.
         class_names: Final class name by the name that the source uses.
-        config: `group_regex`, `on_conflict`.
+        config: `group_regex`, `on_conflict`, `corrections`.
 
     Returns:
         Warnings for people.
@@ -87,9 +94,10 @@ def select_images(
     connection.executemany("INSERT INTO class_map VALUES (?, ?)", class_names.items())
     with catalogue.transaction():
         connection.execute(_ACCEPT)
+        warnings = apply_corrections(catalogue, class_names, config)
         _set_conflicts_aside(catalogue, config)
         connection.execute(_USABLE)
-        return _find_groups(catalogue, config)
+        return warnings + _find_groups(catalogue, config)
 
 
 def _set_conflicts_aside(catalogue: Catalogue, config: DataConfig) -> None:
@@ -135,7 +143,10 @@ def shown(name: bytes) -> str:
 
 
 def _find_groups(catalogue: Catalogue, config: DataConfig) -> list[str]:
-    pattern = re.compile(config.group_regex) if config.group_regex else None
+    if not config.group_regex:
+        catalogue.connection.execute(_GIVEN_GROUPS)
+        return []
+    pattern = re.compile(config.group_regex)
     matched: Counter[bool] = Counter()
     example = ""
 
@@ -156,7 +167,7 @@ def _find_groups(catalogue: Catalogue, config: DataConfig) -> list[str]:
     catalogue.connection.executemany(
         "INSERT OR IGNORE INTO memberships VALUES (?, ?)", memberships()
     )
-    if pattern is None or not matched[False]:
+    if not matched[False]:
         return []
     if not matched[True]:
         raise DataError(

@@ -91,9 +91,9 @@ def choose_images(catalogue: Catalogue, config: DataConfig) -> None:
         run(statement)
     with catalogue.transaction():
         run(
-            "INSERT INTO to_write SELECT p.image_id, p.split, p.shuffle, f.stored_bytes, "
-            f"NULL, NULL FROM planned p JOIN facts f USING (image_id) "
-            f"LEFT JOIN images i USING (image_id) WHERE p.is_live AND NOT COALESCE({_UNCHANGED}, 0)"
+            "INSERT INTO to_write SELECT p.image_id, p.split, p.shuffle, p.num_bytes, "
+            "NULL, NULL FROM planned p LEFT JOIN images i USING (image_id) "
+            f"WHERE p.is_live AND NOT COALESCE({_UNCHANGED}, 0)"
         )
         _add_old(catalogue, "i.shard IN (SELECT shard FROM stale)", _stale_shards())
         for split in contracts.SPLITS:
@@ -104,8 +104,9 @@ def choose_images(catalogue: Catalogue, config: DataConfig) -> None:
 def _stale_shards() -> str:
     """Shards with an image that is gone or changed."""
     return (
-        "SELECT s.shard FROM shards s WHERE s.num_images > (SELECT COUNT(*) FROM images i "
-        f"JOIN planned p USING (image_id) WHERE i.shard = s.shard AND {_UNCHANGED})"
+        "SELECT s.shard FROM shards s LEFT JOIN (SELECT i.shard, COUNT(*) AS num_left "
+        f"FROM planned p CROSS JOIN images i USING (image_id) WHERE {_UNCHANGED} GROUP BY i.shard) "
+        "USING (shard) WHERE s.num_images > COALESCE(num_left, 0)"
     )
 
 
@@ -121,8 +122,7 @@ def _add_old(catalogue: Catalogue, condition: str, stale: str) -> None:
 def _is_dealt_anew(catalogue: Catalogue, split: str, config: DataConfig) -> bool:
     num_new = catalogue.count("SELECT COUNT(*) FROM to_write WHERE split = ?", (split,))
     num_images, num_bytes = catalogue.connection.execute(
-        "SELECT COUNT(*), COALESCE(SUM(f.stored_bytes), 0) FROM planned p JOIN facts f "
-        "USING (image_id) WHERE p.is_live AND p.split = ?",
+        "SELECT COUNT(*), COALESCE(SUM(num_bytes), 0) FROM planned WHERE is_live AND split = ?",
         (split,),
     ).fetchone()
     needed = num_shards_of(num_bytes, num_images, config)

@@ -16,6 +16,7 @@ from slimworks.components.errors import DataError
 from slimworks.components.ingest import spans
 from slimworks.components.ingest.catalogue import Catalogue, item_of
 from slimworks.components.ingest.config import DataConfig
+from slimworks.components.ingest.corrected import num_corrected
 from slimworks.components.ingest.duplicates import Row, identical_rows, near_rows
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.outliers import find_outliers
@@ -71,6 +72,7 @@ class IngestSummary:
         max_rejected_fraction: The bound that held.
         num_duplicates: Files left out because an identical one is kept.
         num_conflicts: Different images found under several classes.
+        num_corrected: Images that got another class from data.corrections.
         num_near_duplicates: Images that look like another one.
         num_near_duplicate_groups: Groups of such images.
         num_near_duplicate_conflicts: Of them with several classes: one is wrong, mostly.
@@ -116,6 +118,7 @@ class IngestSummary:
     max_rejected_fraction: float
     num_duplicates: int
     num_conflicts: int
+    num_corrected: int
     num_near_duplicates: int
     num_near_duplicate_groups: int
     num_near_duplicate_conflicts: int
@@ -196,8 +199,8 @@ def content_facts(
         for index, name in enumerate(names)
     }
     formats = catalogue.connection.execute(
-        "SELECT f.original_format, COUNT(*) FROM planned p JOIN facts f USING (image_id) "
-        "WHERE p.is_live GROUP BY f.original_format ORDER BY f.original_format"
+        "SELECT original_format, COUNT(*) FROM planned WHERE is_live GROUP BY original_format "
+        "ORDER BY original_format"
     )
     return {
         "num_images": sum(counts.values()),
@@ -209,6 +212,7 @@ def content_facts(
         },
         "images_by_format": dict(formats.fetchall()),
         "num_converted": int(columns.is_converted.sum()),
+        "num_corrected": num_corrected(catalogue),
         "sizes": {
             "height": _spread(columns.height),
             "width": _spread(columns.width),

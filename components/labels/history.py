@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 ADDED, RENAMED, MERGED = "added", "renamed", "merged"
 
@@ -43,12 +43,21 @@ class LabelChange:
         Raises:
             ValueError: A key is missing or unknown, or the kind is.
         """
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{value!r:.60} is no change")
         if value.get("kind") not in (ADDED, RENAMED, MERGED):
             raise ValueError(f"unknown kind of change {value.get('kind')!r}")
         try:
-            return cls(**{"class_index": None, **value})
+            change = cls(**{"class_index": None, **value})
         except TypeError as error:
             raise ValueError(str(error)) from error
+        numbers = (change.class_index, change.target_index, change.span)
+        names = (change.class_name, change.previous_name or "")
+        if not all(isinstance(number, int | None) for number in (change.version, *numbers)):
+            raise ValueError("an index or version is no whole number")
+        if change.version is None or not all(isinstance(name, str) for name in names):
+            raise ValueError("a version or name is missing")
+        return change
 
 
 class Meanings:
@@ -106,3 +115,24 @@ class Meanings:
                 self._absorbed[change.class_name] = change.target_index
             else:
                 self.targets[change.class_index] = change.target_index
+
+
+def require_sound(history: Sequence[LabelChange], num_classes: int) -> None:
+    """Checks a history that was read: `Meanings.final` follows merges to their end.
+
+    Raises:
+        ValueError: It speaks of a class that is none, or merges go in a circle.
+    """
+    targets: dict[int, int] = {}
+    for change in history:
+        for index in (change.class_index, change.target_index):
+            if index is not None and not 0 <= index < num_classes:
+                raise ValueError(f"there is no class {index}")
+        if change.kind == MERGED and None not in (change.class_index, change.target_index):
+            targets[cast(int, change.class_index)] = cast(int, change.target_index)
+    for start in targets:
+        end, steps = start, 0
+        while end in targets:
+            end, steps = targets[end], steps + 1
+            if steps > len(targets):
+                raise ValueError(f"the merges of class {start} go in a circle")

@@ -14,7 +14,13 @@ from typing import Any
 from slimworks.components import files
 from slimworks.components.errors import DataError
 from slimworks.components.labels.declarations import Declarations, composed
-from slimworks.components.labels.history import MERGED, RENAMED, LabelChange, Meanings
+from slimworks.components.labels.history import (
+    MERGED,
+    RENAMED,
+    LabelChange,
+    Meanings,
+    require_sound,
+)
 from slimworks.components.labels.updates import Update
 
 LABELS_FILE = "labels.txt"  # TF-Slim's format: one index:name a line
@@ -143,10 +149,16 @@ class LabelMap:
         """Reads what `to_json` wrote, or a map of format 1.
 
         Raises:
-            ValueError: An entry of the history is damaged.
+            ValueError: A class name is none, or an entry of the history is damaged.
         """
+        class_names = value["class_names"]
+        if not isinstance(class_names, list) or not all(isinstance(n, str) for n in class_names):
+            raise ValueError("class_names is no list of names")
+        if len(set(class_names)) < len(class_names):
+            raise ValueError("a class name is there twice")
         history = tuple(LabelChange.from_json(entry) for entry in value.get("history", ()))
-        return cls(tuple(value["class_names"]), history)
+        require_sound(history, len(class_names))
+        return cls(tuple(class_names), history)
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Writes labels.txt and label_map.json into `folder`."""
@@ -164,6 +176,8 @@ class LabelMap:
         path = Path(folder) / LABEL_MAP_FILE
         try:
             value = files.read_json(path)
+            if not isinstance(value["format"], int):
+                raise ValueError("its format is no whole number")
             if value["format"] <= LABEL_MAP_FORMAT:
                 return cls.from_json(value)
         except (ValueError, KeyError, TypeError) as error:

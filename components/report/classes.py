@@ -9,6 +9,10 @@ from typing import Any
 # A wider table fits no screen; the list of confusions takes its place.
 MAX_MATRIX_CLASSES = 30
 MAX_CONFUSIONS = 12
+# Heat above which white (light scheme) or black (dark scheme) is read best on the colours of
+# report.css; contrast is 4.58 at least on either side (WCAG 2.1 asks for 4.5).
+_DEEP = {"hit": 0.95, "miss": 0.614}
+_GLOW = {"hit": 0.84, "miss": 0.57}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +28,13 @@ class Cell:
     text: str
 
     @property
-    def is_dense(self) -> bool:
-        """The colour is so deep that dark text would not be read on it."""
-        return self.heat > (0.6 if self.tone == "hit" else 0.45)
+    def css(self) -> str:
+        """Classes of the cell: its tone, and where its number must change from black to white.
+
+        `deep` in the light scheme, `glow` in the dark one: see `_DEEP` and `_GLOW`.
+        """
+        is_deep, is_glowing = self.heat > _DEEP[self.tone], self.heat > _GLOW[self.tone]
+        return f"{self.tone}{' deep' * is_deep}{' glow' * is_glowing}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -130,6 +130,7 @@ def _facts(summary: Mapping[str, Any]) -> list[Fact]:
         "num_files": "Files looked at",
         "num_rejected": "Set aside",
         "num_duplicates": "Identical copies left out",
+        "num_corrected": "Classes corrected by data.corrections",
         "num_near_duplicates": "Near-duplicates",
         "num_near_duplicate_conflicts": "Near-duplicates under several classes",
         "num_outliers": "Outliers",

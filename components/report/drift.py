@@ -15,6 +15,9 @@ _NAMES = {
     "image/sharpness": "Sharpness",
     "image/height": "Height",
     "image/width": "Width",
+    "predicted_class": "Predicted class",
+    "confidence": "Confidence",
+    "is_known": "Known images",
 }
 _MEASURES = {
     "l_infinity": "L-infinity: share",
@@ -61,7 +64,19 @@ def drift_view(drift: Mapping[str, Any] | None) -> DriftView | None:
         trained = since["trained_span"]
         older = "all up to it, which the last model was trained on"
         tables.append(_table(since, f"all spans after span {trained}", older))
+    if drift.get("live"):
+        tables.append(live_table(drift["live"]))
     return DriftView(drift["reasons"], tables)
+
+
+def live_table(live: Mapping[str, Any]) -> DriftTable:
+    """Logged requests against the model's training images and evaluation."""
+    sentence = (
+        f"{live['num_images']:,} images of {live['num_requests']:,} logged requests against "
+        f"{live['num_reference_images']:,} that the model was trained on, and its answers against "
+        f"those to {live['num_reference_answers']:,} test images"
+    )
+    return DriftTable(sentence, _rows(live), live["is_enough_data"])
 
 
 def _table(comparison: Mapping[str, Any], newer: str, older: str) -> DriftTable:
@@ -69,6 +84,10 @@ def _table(comparison: Mapping[str, Any], newer: str, older: str) -> DriftTable:
         f"{comparison['num_images']:,} images of {newer} against "
         f"{comparison['num_previous_images']:,} of {older}"
     )
+    return DriftTable(sentence, _rows(comparison), comparison["is_enough_data"])
+
+
+def _rows(comparison: Mapping[str, Any]) -> list[DriftRow]:
     rows = [
         DriftRow(
             _NAMES.get(feature, feature),
@@ -77,5 +96,4 @@ def _table(comparison: Mapping[str, Any], newer: str, older: str) -> DriftTable:
         )
         for feature, found in comparison["distances"].items()
     ]
-    rows.sort(key=lambda row: -row.distance)
-    return DriftTable(sentence, rows, comparison["is_enough_data"])
+    return sorted(rows, key=lambda row: -row.distance)

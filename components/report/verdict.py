@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from slimworks.components.contracts import FAIL, INCONCLUSIVE, PASS
 from slimworks.components.report import wording
+from slimworks.components.report.slices import slice_name
 
 GOOD, BAD, OPEN, NEUTRAL = "good", "bad", "open", "neutral"
 
-_TONES = {PASS: GOOD, FAIL: BAD, INCONCLUSIVE: OPEN}
+TONES = {PASS: GOOD, FAIL: BAD, INCONCLUSIVE: OPEN}
 _BOUND_TITLES = {
     "finite_probabilities": "Finite probabilities",
     "consistent_metrics": "Consistent evaluation",
@@ -26,6 +27,11 @@ _BOUND_TITLES = {
 }
 
 
+# Metrics that are no proportion of images.
+_PLAIN_METRICS = {"macro_f1", "weighted_f1", "f1", "ap", "log_loss", "brier", "ece"}
+_SIGNS = {">=": "≥", "<=": "≤", ">": ">", "<": "<"}
+# Failures come first; a rule for each class and slice can make thousands.
+MAX_BOUNDS = 80
 # The gate's section has them all.
 MAX_SENTENCES = 4
 
@@ -91,8 +97,11 @@ def headline(
         return Headline(NEUTRAL, "no verdict", "Nothing was decided", sentences)
     if pushed is not None:
         title = f"Pushed as version {pushed['version']}"
-        return Headline(_TONES[decision["verdict"]], decision["verdict"], title, reasons)
-    label, tone = decision["verdict"], _TONES[decision["verdict"]]
+        if forced := decision.get("forced"):
+            first = f"{forced['by']} pushed past the gate: {forced['reason']}"
+            return Headline(OPEN, "forced", f"{title} by force", [first, *reasons])
+        return Headline(TONES[decision["verdict"]], decision["verdict"], title, reasons)
+    label, tone = decision["verdict"], TONES[decision["verdict"]]
     if decision["blessed"]:
         return Headline(tone, label, "The model may be pushed", reasons)
     if decision["verdict"] == FAIL:
@@ -141,7 +150,11 @@ def bound_rows(decision: Mapping[str, Any] | None) -> list[BoundRow] | None:
     order = {FAIL: 0, INCONCLUSIVE: 1, PASS: 2}
     ranked = sorted(decision["bounds"], key=lambda bound: order.get(bound["verdict"], 0))
     checks = [bound for bound in ranked if bound["verdict"] == PASS and bound["low"] is None]
-    rows = [_bound_row(bound) for bound in ranked if bound not in checks]
+    judged = [bound for bound in ranked if bound not in checks]
+    rows = [_bound_row(bound) for bound in judged[:MAX_BOUNDS]]
+    if len(judged) > MAX_BOUNDS:
+        more = f"{len(judged) - MAX_BOUNDS} more bounds are in decision.json."
+        rows.append(BoundRow("More", NEUTRAL, "", "", "", "", more))
     if checks:
         reasons = " ".join(bound["reason"] for bound in checks)
         rows.append(BoundRow("Sound evidence", GOOD, PASS, "", "", "", reasons))
@@ -150,44 +163,46 @@ def bound_rows(decision: Mapping[str, Any] | None) -> list[BoundRow] | None:
 
 def _bound_row(bound: Mapping[str, Any]) -> BoundRow:
     name, verdict, threshold = bound["name"], bound["verdict"], bound["threshold"]
-    kind = name.partition("/")[0]
-    is_change = kind == "accuracy_change"
-    number = wording.points if is_change else wording.percent
+    is_change = "_change" in name
+    number = _number_of(bound, is_change)
     has_interval = bound["low"] is not None
     limits = f"{number(bound['low'])} to {number(bound['high'])}" if has_interval else ""
-    sign = ">" if kind == "better_than_majority" else "≥"
+    unit = " points" if number is wording.points else ""
     # The figures beside it say the same.
-    is_plain = verdict == PASS and kind in ("accuracy", "class_recall")
+    is_plain = verdict == PASS and name.partition("/")[0] in ("accuracy", "class_recall")
     return BoundRow(
-        title=_bound_title(name),
-        tone=_TONES.get(verdict, NEUTRAL),
+        title=_bound_title(bound),
+        tone=TONES.get(verdict, NEUTRAL),
         verdict=verdict,
-        measured=f"{number(bound['value'])}{' points' * is_change}" if has_interval else "",
+        measured=f"{number(bound['value'])}{unit}" if has_interval else "",
         interval=limits,
-        wanted="" if threshold is None else f"{sign} {number(threshold)}",
+        wanted="" if threshold is None else f"{_sign(bound)} {number(threshold)}",
         reason="" if is_plain else bound["reason"],
     )
 
 
-def _bound_title(name: str) -> str:
-    kind, _, class_name = name.partition("/")
-    if kind == "class_recall":
-        return f"Recall of {class_name}"
-    return _BOUND_TITLES.get(name, name.replace("_", " ").capitalize())
+def _number_of(bound: Mapping[str, Any], is_change: bool) -> Callable[[float | None], str]:
+    """How figures of a bound are written: of proportions in percent, of changes with a sign."""
+    if bound.get("metric") in _PLAIN_METRICS:
+        return wording.change if is_change else wording.decimal
+    return wording.points if is_change else wording.percent
 
 
-def replay_rows(replay: Mapping[str, Any] | None) -> list[tuple[str, str]] | None:
-    """Plain facts of replay.json; nested values are left to the file itself."""
-    if replay is None:
-        return None
-    return [
-        (key.replace("_", " "), _plain(value))
-        for key, value in replay.items()
-        if isinstance(value, (str, int, float)) and key != "format"
-    ]
+def _sign(bound: Mapping[str, Any]) -> str:
+    is_beaten = bound["name"] == "better_than_majority"  # of format 1, which has no sign
+    return _SIGNS.get(bound.get("sign") or (">" if is_beaten else ">="), "≥")
 
 
-def _plain(value: str | int | float) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _bound_title(bound: Mapping[str, Any]) -> str:
+    name = bound["name"]
+    kind, _, rest = name.partition("/")
+    if name in _BOUND_TITLES:
+        return _BOUND_TITLES[name]
+    if bound.get("metric") is None:
+        return f"Recall of {rest}" if kind == "class_recall" else wording.words(name)
+    title = wording.words(bound["metric"])
+    if of_class := bound.get("class_name") or bound.get("class"):
+        title += f" of {of_class}"
+    if bound.get("slice"):
+        title += f" where {slice_name(bound['slice'])}"
+    return title + (" against the baseline" if "_change" in name else "")

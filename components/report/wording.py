@@ -34,6 +34,17 @@ def points(value: float | None) -> str:
     return NOTHING if value is None else f"{100 * value:+.1f}".replace("-", "−")
 
 
+def change(value: float | None) -> str:
+    """0.0123 -> "+0.012": a difference with its sign."""
+    return NOTHING if value is None else f"{value:+.3f}".replace("-", "−")
+
+
+def words(name: str) -> str:
+    """Turns log_loss into Log loss."""
+    text = name.replace("_", " ")
+    return text[:1].upper() + text[1:]
+
+
 def count(value: float | None) -> str:
     """12345 -> "12,345"."""
     return NOTHING if value is None else f"{value:,.0f}"

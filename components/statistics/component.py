@@ -9,7 +9,7 @@ from slimworks import __version__
 from slimworks.components.artifacts import IngestReport, LabelMap
 from slimworks.components.statistics import executor
 from slimworks.components.statistics.config import DriftConfig
-from slimworks.components.statistics.driver import StatisticsDriver
+from slimworks.components.statistics.driver import StatisticsDriver, ValidationDriver
 
 
 class StatisticsSpec(component_spec.ComponentSpec):
@@ -97,6 +97,13 @@ class ValidationSpec(component_spec.ComponentSpec):
     PARAMETERS = {  # noqa: RUF012
         "config": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
+        # Set by the driver at launch.
+        "is_due": component_spec.ExecutionParameter(type=int, optional=True),
+        "is_too_soon": component_spec.ExecutionParameter(type=int, optional=True),
+        "earlier_models": component_spec.ExecutionParameter(type=str, optional=True),
+        "live_log": component_spec.ExecutionParameter(type=str, optional=True),
+        "live_evaluation": component_spec.ExecutionParameter(type=str, optional=True),
+        "live_model": component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {  # noqa: RUF012
         "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
@@ -116,6 +123,7 @@ class Validation(base_component.BaseComponent):
 
     SPEC_CLASS = ValidationSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.ValidationExecutor)
+    DRIVER_CLASS = ValidationDriver  # type: ignore[assignment]  # TFX annotates neither interface
 
     def __init__(
         self, statistics: channel.BaseChannel, schema: channel.BaseChannel, config: DriftConfig

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +15,22 @@ from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import artifact_utils
 
 from slimworks.components import contracts, files
+from slimworks.components.serving.logged import log_state
 from slimworks.components.statistics import spans as groups
+from slimworks.components.statistics.config import DriftConfig, RetrainConfig
 from slimworks.components.statistics.lineage import (
     EARLIER,
+    SPAN,
     STATE_ID,
+    blessed_inputs,
     judged_span,
+    judged_time,
+    learning_points,
     statistics_of_span,
 )
 from slimworks.components.statistics.spans import Spans
 
+SECONDS_PER_DAY = 86_400
 NO_SPAN = 0  # spans count from 1; exec properties know no None
 
 
@@ -54,6 +64,69 @@ def find_earlier(
 
 def _state_id(summary: dict[str, Any]) -> str:
     return summary.get("state_id") or ""  # older summaries have none
+
+
+def find_past(
+    config: RetrainConfig, span: int, state_id: str, store: Any, pipeline: str, now: float
+) -> dict[str, int | str]:
+    """Exec properties of the validation: what earlier runs say, where a trigger asks for it.
+
+    Yes or no instead of days, so that the cache key changes once and not with the clock.
+    """
+    judged = None
+    if config.max_days is not None or config.min_days is not None:
+        judged = judged_time(store, pipeline, span, state_id)
+    days = None if judged is None else (now - judged) / SECONDS_PER_DAY
+    is_due = days is not None and config.max_days is not None and days >= config.max_days
+    is_too_soon = days is not None and config.min_days is not None and days < config.min_days
+    points = [] if config.min_gain is None else learning_points(store, pipeline)
+    return {
+        "is_due": int(is_due),
+        "is_too_soon": int(is_too_soon),
+        "earlier_models": json.dumps([dataclasses.astuple(point) for point in points]),
+    }
+
+
+def find_live(config: RetrainConfig, store: Any, pipeline: str) -> dict[str, int | str]:
+    """Exec properties of the validation: the state of the request log, and who answers them.
+
+    The log's state, so that new requests are looked at, and unchanged ones reuse what was found.
+    """
+    if config.request_log is None:
+        return {"live_log": "", "live_evaluation": "", "live_model": ""}
+    blessed = blessed_inputs(store, pipeline)
+    return {
+        "live_log": log_state(config.request_log),
+        "live_evaluation": blessed.get("evaluation", ""),
+        "live_model": blessed.get("model", ""),
+    }
+
+
+class ValidationDriver(component_driver.BaseDriver, portable_driver.BaseDriver):
+    """Adds what earlier runs say to the exec properties; both interfaces as in IngestDriver."""
+
+    def __init__(self, mlmd_connection: Any) -> None:
+        component_driver.BaseDriver.__init__(self, mlmd_connection)
+        portable_driver.BaseDriver.__init__(self, mlmd_connection)
+
+    def run(self, execution_info: data_types.ExecutionInfo) -> Any:
+        """Returns a DriverOutput with the exec properties to add."""
+        assert execution_info.pipeline_info is not None  # the launcher sets it
+        config = DriftConfig.model_validate_json(execution_info.exec_properties["config"])
+        statistics = artifact_utils.get_single_instance(execution_info.input_dict["statistics"])
+        span = statistics.get_int_custom_property(SPAN)
+        state_id = statistics.get_string_custom_property(STATE_ID)
+        pipeline = execution_info.pipeline_info.id
+        with self._mlmd_connection as handle:
+            past = find_past(config.retrain, span, state_id, handle.store, pipeline, time.time())
+            past |= find_live(config.retrain, handle.store, pipeline)
+        output = driver_output_pb2.DriverOutput()
+        for name, value in past.items():
+            if isinstance(value, int):
+                output.exec_properties[name].int_value = value
+            else:
+                output.exec_properties[name].string_value = value
+        return output
 
 
 class StatisticsDriver(component_driver.BaseDriver, portable_driver.BaseDriver):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tfx.dsl.components.base import base_executor
@@ -85,7 +86,9 @@ class ValidationExecutor(base_executor.BaseExecutor):
         Raises:
             DataError: A split does not fit the schema, or the newest span drifted too far.
         """
-        from slimworks.components.statistics.triggers import write_drift
+        from slimworks.components.statistics.learning_curve import Point
+        from slimworks.components.statistics.statistics import num_examples
+        from slimworks.components.statistics.triggers import Past, write_drift
         from slimworks.components.statistics.validation import validate_statistics
 
         splits = _splits(input_dict, "statistics")
@@ -96,5 +99,29 @@ class ValidationExecutor(base_executor.BaseExecutor):
             statistics, artifact_utils.get_single_uri(input_dict["schema"]), anomalies.uri, splits
         )
         config = DriftConfig.model_validate_json(exec_properties["config"])
-        drift = write_drift(statistics, anomalies.uri, config)
+        past = Past(
+            is_due=bool(exec_properties["is_due"]),
+            is_too_soon=bool(exec_properties["is_too_soon"]),
+            points=[Point(*values) for values in json.loads(exec_properties["earlier_models"])],
+            num_train_images=num_examples(statistics, "train"),
+        )
+        live = _live_drift(statistics, config, exec_properties)
+        drift = write_drift(statistics, anomalies.uri, config, past, live)
         anomalies.set_int_custom_property(RETRAIN, int(drift.retrain))
+
+
+def _live_drift(statistics: str, config: DriftConfig, properties: dict[str, Any]) -> Any:
+    """Logged requests against all images up to the last span that was trained on."""
+    from slimworks.components.statistics import live_drift, spans
+    from slimworks.components.statistics.statistics import read_span_statistics
+
+    if config.retrain.request_log is None:
+        return None
+    if not properties["live_log"]:
+        return live_drift.NO_LOG
+    reference = live_drift.read_reference(
+        read_span_statistics(statistics, spans.TRAINED),
+        properties["live_evaluation"] or None,
+        properties["live_model"] or None,
+    )
+    return live_drift.measure(config.retrain.request_log, reference)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.types import standard_artifacts
 
+from slimworks.components import contracts, formats
 from slimworks.components.statistics import spans as groups
+from slimworks.components.statistics.learning_curve import Point
 
 # Custom properties of a statistics artifact: the newest span of the data, and the state folder that
 # counted it.
@@ -21,6 +24,7 @@ _BLESSED = "blessed"
 _STATISTICS = standard_artifacts.ExampleStatistics.TYPE_NAME
 _BLESSING = standard_artifacts.ModelBlessing.TYPE_NAME
 _PUSHED_MODEL = standard_artifacts.PushedModel.TYPE_NAME
+_EVALUATION = standard_artifacts.ModelEvaluation.TYPE_NAME
 
 
 def judged_span(store: Any, pipeline_name: str, newest: int, state_id: str = "") -> int | None:
@@ -36,14 +40,77 @@ def judged_span(store: Any, pipeline_name: str, newest: int, state_id: str = "")
         state_id: That of the present data: another state folder, lost by now, counted its own
             spans.
     """
+    found = _last_judged(store, pipeline_name, newest, state_id)
+    return None if found is None else found[1]
+
+
+def judged_time(store: Any, pipeline_name: str, newest: int, state_id: str = "") -> float | None:
+    """When the model of `judged_span` was judged, in seconds since the epoch; None without one."""
+    found = _last_judged(store, pipeline_name, newest, state_id)
+    return None if found is None else found[0].create_time_since_epoch / 1_000
+
+
+def _last_judged(
+    store: Any, pipeline_name: str, newest: int, state_id: str
+) -> tuple[Any, int] | None:
+    """The last blessing that is concluded, and the newest span of its data."""
     pipeline = store.get_context_by_type_and_name("pipeline", pipeline_name)
     if pipeline is None:
         return None
     for blessing in reversed(_of_type(store, pipeline.id, _BLESSING)):
         spans = [span for span in _spans(store, blessing.id, state_id) if span <= newest]
         if spans and _is_concluded(store, blessing):
-            return max(spans)
+            return blessing, max(spans)
     return None
+
+
+def learning_points(store: Any, pipeline_name: str) -> list[Point]:
+    """Evaluated models of the newest one's network and image size, oldest first."""
+    pipeline = store.get_context_by_type_and_name("pipeline", pipeline_name)
+    evaluations = _of_type(store, pipeline.id, _EVALUATION) if pipeline else []
+    read = [facts for e in evaluations if (facts := _model_and_metrics(store, e)) is not None]
+    kinds = [(model.get("net"), model.get("image_size")) for model, _ in read]
+    return [
+        Point(model["num_train_images"], metrics["accuracy"], metrics["num_images"])
+        for (model, metrics), kind in zip(read, kinds, strict=True)
+        if kind == kinds[-1] and metrics.get("accuracy") is not None
+    ]
+
+
+def _model_and_metrics(store: Any, evaluation: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """model.json and metrics.json of an evaluation; None where somebody removed one."""
+    inputs = _inputs_of_maker(store, evaluation)
+    models = [a for a in store.get_artifacts_by_id(list(inputs)) if inputs[a.id] == "model"]
+    metrics = Path(evaluation.uri) / contracts.EVALUATION_METRICS_FILE
+    facts = Path(models[0].uri) / contracts.MODEL_FACTS_FILE if models else None
+    if facts is None or not facts.is_file() or not metrics.is_file():
+        return None
+    return formats.read(facts), formats.read(metrics)
+
+
+def blessed_inputs(store: Any, pipeline_name: str) -> dict[str, str]:
+    """Folders that the gate blessed last: "model", "evaluation" and others; empty before that."""
+    pipeline = store.get_context_by_type_and_name("pipeline", pipeline_name)
+    for blessing in reversed(_of_type(store, pipeline.id, _BLESSING) if pipeline else []):
+        if blessing.custom_properties[_BLESSED].int_value == 1:
+            inputs = _inputs_of_maker(store, blessing)
+            return {inputs[a.id]: a.uri for a in store.get_artifacts_by_id(list(inputs))}
+    return {}
+
+
+def _inputs_of_maker(store: Any, artifact: Any) -> dict[int, str]:
+    """Channel by artifact id of what an artifact was made from."""
+    makers = [
+        event.execution_id
+        for event in store.get_events_by_artifact_ids([artifact.id])
+        if event.type == metadata_store_pb2.Event.OUTPUT
+    ]
+    # The first maker made it; the others reused it.
+    return {
+        event.artifact_id: event.path.steps[0].key
+        for event in (store.get_events_by_execution_ids(makers[:1]) if makers else ())
+        if event.type == metadata_store_pb2.Event.INPUT
+    }
 
 
 def _of_type(store: Any, context_id: int, type_name: str) -> list[Any]:

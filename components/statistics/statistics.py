@@ -111,6 +111,12 @@ class _CombineStatistics(beam.CombineFn):
         return stats_impl.extract_statistics_output(accumulator, self._generators)
 
 
+def statistics_of(batch: pa.RecordBatch) -> statistics_pb2.DatasetFeatureStatisticsList:
+    """Statistics of some metadata features in memory, one list column a feature."""
+    combine = _CombineStatistics()
+    return combine.extract_output(combine.add_input(combine.create_accumulator(), batch))
+
+
 def _decode_shard(
     split_and_shard: tuple[str, str], spans: Spans | None
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
@@ -140,6 +146,12 @@ def read_statistics(
 ) -> statistics_pb2.DatasetFeatureStatisticsList:
     """Statistics of one split."""
     return _read(statistics_path(statistics_dir, split))
+
+
+def num_examples(statistics_dir: str | os.PathLike[str], split: str) -> int:
+    """Number of examples of a split; 0 where it has none."""
+    datasets = read_statistics(statistics_dir, split).datasets
+    return int(datasets[0].num_examples) if datasets else 0
 
 
 def read_span_statistics(

@@ -11,9 +11,13 @@ from typing import Any
 
 from slimworks.components import contracts, files
 from slimworks.components.errors import DataError
+from slimworks.components.statistics import learning_curve
 from slimworks.components.statistics import spans as groups
-from slimworks.components.statistics.config import DriftConfig
+from slimworks.components.statistics.config import DriftConfig, RetrainConfig
 from slimworks.components.statistics.drift import MIN_IMAGES, Comparison, compare
+from slimworks.components.statistics.learning_curve import Point
+from slimworks.components.statistics.live_drift import NO_LOG, LiveDrift
+from slimworks.components.statistics.live_drift import sentence as live_sentence
 from slimworks.components.statistics.spans import Spans
 from slimworks.components.statistics.statistics import read_span_statistics
 
@@ -31,6 +35,7 @@ class Drift:
             where no model was judged yet.
         retrain: False where a trigger is set and none is reached.
         reasons: Why, in sentences.
+        live: Logged requests against the training images; None where no log is configured.
     """
 
     spans: Spans
@@ -38,6 +43,7 @@ class Drift:
     untrained: Comparison | None
     retrain: bool
     reasons: Sequence[str]
+    live: LiveDrift | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What drift.json holds."""
@@ -50,46 +56,168 @@ class Drift:
             "previous_span": self.spans.previous_span,
             **self.latest.to_json(),
             "since_trained": since,
+            "live": self.live and self.live.to_json(),
             "retrain": self.retrain,
             "reasons": list(self.reasons),
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class Past:
+    """What earlier runs say about training again.
+
+    Attributes:
+        is_due: The last model was judged `max_days` ago.
+        is_too_soon: It was judged less than `min_days` ago.
+        points: Earlier models, oldest first.
+        num_train_images: Of the present data.
+    """
+
+    is_due: bool = False
+    is_too_soon: bool = False
+    points: Sequence[Point] = ()
+    num_train_images: int = 0
+
+
+_NO_PAST = Past()
+
+
 def judge(
-    spans: Spans, latest: Comparison, untrained: Comparison | None, config: DriftConfig
+    spans: Spans,
+    latest: Comparison,
+    untrained: Comparison | None,
+    config: DriftConfig,
+    past: Past = _NO_PAST,
+    live: LiveDrift | None = None,
 ) -> Drift:
-    """Decides whether to train: always, unless a trigger is set and none is reached."""
-    found = _trigger(spans, latest, untrained, config)
+    """Decides whether to train: always, unless `retrain` has triggers that are not reached."""
+    retrain, reasons = _decided(spans, latest, untrained, config, past, live)
+    return Drift(spans, latest, untrained, retrain, reasons, live)
+
+
+def _decided(
+    spans: Spans,
+    latest: Comparison,
+    untrained: Comparison | None,
+    config: DriftConfig,
+    past: Past,
+    live: LiveDrift | None,
+) -> tuple[bool, list[str]]:
+    """Whether to train, and why."""
     if not config.has_triggers:
-        reasons = [describe(spans, latest)]
-    elif untrained is None:
-        reasons = ["No model was trained and judged yet: no trigger is needed."]
-    else:
-        reasons = found or [_nothing_to_do(spans, latest, untrained, config), _advice(config)]
-    retrain = bool(found) or not config.has_triggers or untrained is None
-    return Drift(spans, latest, untrained, retrain, reasons)
+        return True, [describe(spans, latest)]
+    if untrained is None:
+        return True, ["No model was trained and judged yet: no trigger is needed."]
+    since = f"since span {spans.trained_span}, the last that was trained on"
+    if untrained.num_images == 0:
+        warning = _live_warning(live, config.retrain.min_live_drift)
+        return False, [f"Nothing to do: no new image {since}.", *warning, _ADVICE]
+    triggers = _triggers(spans, latest, untrained, config.retrain, past, live)
+    if past.is_too_soon:
+        reason = f"the last model is not {config.retrain.min_days:g} days old (retrain.min_days)"
+        triggers = [Trigger(False, reason)]
+    wanted = all if config.retrain.when == "all" else any
+    # `retrain.min_days` alone: it is old enough, and nothing else was asked for.
+    retrain = wanted(trigger.is_reached for trigger in triggers) if triggers else True
+    if retrain:
+        reasons = [f"{_sentence(trigger.text)}." for trigger in triggers if trigger.is_reached]
+        return True, reasons or [describe(spans, latest)]
+    missing = "; ".join(trigger.text for trigger in triggers if not trigger.is_reached)
+    known = "" if config.retrain.min_new_images else f"{_images(untrained.num_images)} {since}; "
+    return False, [f"Nothing to do: {known}{missing}.", _ADVICE]
 
 
-def _trigger(
-    spans: Spans, latest: Comparison, untrained: Comparison | None, config: DriftConfig
-) -> list[str]:
-    """The triggers that are reached, in words."""
-    if untrained is None or untrained.num_images == 0:
-        return []  # nothing is new, whatever the newest span was like
+_ADVICE = "To train all the same: --set retrain.when=always"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trigger:
+    """One reason to train, and whether it holds."""
+
+    is_reached: bool
+    text: str
+
+
+def _triggers(
+    spans: Spans,
+    latest: Comparison,
+    untrained: Comparison,
+    config: RetrainConfig,
+    past: Past,
+    live: LiveDrift | None,
+) -> list[Trigger]:
+    """The triggers that are set."""
     found = []
-    wanted = config.retrain_min_new_images
-    if wanted is not None and untrained.num_images >= wanted:
-        found.append(
-            f"{untrained.num_images} new images since span {spans.trained_span} reach "
-            f"data.retrain_min_new_images ({wanted})."
-        )
-    drifted = _merged(latest, untrained, config.retrain_min_drift)
-    if drifted:
-        found.append(
-            f"Drift of {_listed(drifted)} reaches data.retrain_min_drift "
-            f"({config.retrain_min_drift:g})."
-        )
+    if (wanted := config.min_new_images) is not None:
+        reached = untrained.num_images >= wanted
+        text = f"{_images(untrained.num_images)} since span {spans.trained_span}"
+        tail = f" reach retrain.min_new_images ({wanted})"
+        if not reached:
+            tail = f", the last that was trained on (retrain.min_new_images is {wanted})"
+        found.append(Trigger(reached, text + tail))
+    if config.min_drift is not None:
+        found.append(_drift_trigger(latest, untrained, config.min_drift))
+    if config.min_live_drift is not None:
+        found.append(_live_trigger(live or NO_LOG, config.min_live_drift))
+    if config.max_days is not None:
+        text = f"the last model is {config.max_days:g} days old (retrain.max_days)"
+        if not past.is_due:
+            text = f"the last model is not {config.max_days:g} days old yet (retrain.max_days)"
+        found.append(Trigger(past.is_due, text))
+    if config.min_gain is not None:
+        found.append(_gain_trigger(past, config.min_gain))
     return found
+
+
+def _drift_trigger(latest: Comparison, untrained: Comparison, threshold: float) -> Trigger:
+    drifted = _merged(latest, untrained, threshold)
+    if drifted:
+        text = f"drift of {_listed(drifted)} reaches retrain.min_drift ({threshold:g})"
+        return Trigger(True, text)
+    judged = max((latest, untrained), key=_weight)
+    return Trigger(False, f"{_largest(judged)} (retrain.min_drift is {threshold:g})")
+
+
+def _live_trigger(live: LiveDrift, threshold: float) -> Trigger:
+    drifted = live.above(threshold)
+    if drifted:
+        text = f"live drift of {_listed(drifted)} reaches retrain.min_live_drift ({threshold:g})"
+        return Trigger(True, text)
+    return Trigger(False, f"{live_sentence(live)} (retrain.min_live_drift is {threshold:g})")
+
+
+def _live_warning(live: LiveDrift | None, threshold: float | None) -> list[str]:
+    """What the same images cannot mend."""
+    drifted = live.above(threshold) if live else {}
+    if not drifted:
+        return []
+    return [
+        f"Live requests drifted ({_listed(drifted)}), and there is nothing new to train on: add "
+        "labelled images of what is sent now."
+    ]
+
+
+def _gain_trigger(past: Past, wanted: float) -> Trigger:
+    curve = learning_curve.fit(past.points)
+    if curve is None:
+        # Not knowing is no reason to wait: only models make it known.
+        text = (
+            "the expected gain is unknown: there are fewer than "
+            f"{learning_curve.MIN_POINTS} earlier models of this kind with different numbers of "
+            "images (retrain.min_gain)"
+        )
+        return Trigger(True, text)
+    before, now = past.points[-1].num_train_images, past.num_train_images
+    gain = curve.gain(before, now)
+    text = (
+        f"{now:,} training images instead of {before:,} promise an accuracy {gain:.4f} higher by "
+        f"the learning curve (retrain.min_gain is {wanted:g})"
+    )
+    return Trigger(gain >= wanted, text)
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _merged(
@@ -136,27 +264,6 @@ def _weight(comparison: Comparison) -> tuple[bool, float]:
     return comparison.is_enough_data, comparison.largest[1] if comparison.largest else 0.0
 
 
-def _nothing_to_do(
-    spans: Spans, latest: Comparison, untrained: Comparison, config: DriftConfig
-) -> str:
-    since = f"since span {spans.trained_span}, the last that was trained on"
-    if not untrained.num_images:
-        return f"Nothing to do: no new image {since}."
-    parts = [f"{_images(untrained.num_images)} {since}"]
-    if config.retrain_min_new_images is not None:
-        parts[0] += f" (data.retrain_min_new_images is {config.retrain_min_new_images})"
-    if config.retrain_min_drift is not None:
-        judged = max((latest, untrained), key=_weight)
-        parts.append(f"{_largest(judged)} (data.retrain_min_drift is {config.retrain_min_drift:g})")
-    return f"Nothing to do: {'; '.join(parts)}."
-
-
-def _advice(config: DriftConfig) -> str:
-    names = ("retrain_min_drift", "retrain_min_new_images")
-    unset = [f"--set data.{name}=null" for name in names if getattr(config, name) is not None]
-    return f"To train all the same: {' '.join(unset)}"
-
-
 def require_little_drift(drift: Drift, config: DriftConfig) -> None:
     """Stops the run where new images are too far from those before.
 
@@ -179,8 +286,17 @@ def write_drift(
     statistics_dir: str | os.PathLike[str],
     output_dir: str | os.PathLike[str],
     config: DriftConfig,
+    past: Past = _NO_PAST,
+    live: LiveDrift | None = None,
 ) -> Drift:
     """Compares the spans of a statistics artifact and writes drift.json.
+
+    Args:
+        statistics_dir: Statistics of the splits and of groups of spans.
+        output_dir: Receives drift.json.
+        config: Limits and triggers.
+        past: What earlier runs say.
+        live: Logged requests against the training images, where a log is configured.
 
     Raises:
         DataError: The newest span drifted by more than `stop_above_drift`; drift.json is written.
@@ -194,7 +310,7 @@ def write_drift(
     untrained = None
     if spans.trained_span is not None:
         untrained = compare(read[groups.UNTRAINED], read[groups.TRAINED])
-    drift = judge(spans, latest, untrained, config)
+    drift = judge(spans, latest, untrained, config, past, live)
     path = Path(output_dir) / contracts.DRIFT_FILE
     files.write_json(path, drift.to_json())
     _LOGGER.info("drift: %s %s", describe(spans, latest), path)

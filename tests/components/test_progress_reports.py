@@ -43,6 +43,12 @@ def test_line_for_people(shown: ProgressState, line: str) -> None:
     assert str(shown) == line
 
 
+def test_line_has_the_note_before_the_speed(caplog: pytest.LogCaptureFixture) -> None:
+    with Progress("train", 10, note=lambda: "loss 0.12") as shown:
+        shown.update(5)
+    assert str(states(caplog)[-1]).startswith("train: 5 of 10 images (50%), loss 0.12, ")
+
+
 def test_first_report_comes_at_once_and_the_last_is_complete(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -85,3 +91,16 @@ def test_lines_of_the_log_come_every_ten_seconds_only(
             shown.update(second)
     lines = [state_of(record) for record in caplog.records if record.levelno == logging.INFO]
     assert [s.done for s in lines if s] == [10, 20]
+
+
+def test_work_with_lines_of_its_own_has_fewer(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("slimworks.components.progress.time.monotonic", lambda: now[0])
+    with Progress("train", 100, line_seconds=600.0) as shown:
+        for minute in range(1, 16):
+            now[0] = 60.0 * minute
+            shown.update(minute)
+    lines = [state_of(record) for record in caplog.records if record.levelno == logging.INFO]
+    assert [s.done for s in lines if s] == [10]

@@ -61,6 +61,9 @@ def _keep_fault(task: str, error: Exception) -> None:
         "traceback": "".join(traceback.format_exception(error)),
     }
     if isinstance(error, SlimWorksError):
+        # A class of its own is for whoever stands beside it; here its documented one counts.
+        documented = (kind.__name__ for kind in type(error).__mro__ if kind.__name__ in ERRORS)
+        row |= {"type": next(documented, type(error).__name__), "message": error.cause}
         row |= {"cause": error.cause, "fix": error.fix, "details": error.details}
     elif isinstance(error, OSError) and error.errno is not None:
         row |= {"errno": error.errno, "strerror": error.strerror, "filename": _name(error.filename)}

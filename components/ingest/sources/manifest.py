@@ -177,8 +177,8 @@ def _item(entry: Entry) -> SourceItem:
         found = _find(entry.location)
     except OSError:  # named by the image check
         return item
-    return dataclasses.replace(
-        item, path=found.path, size=found.size, version=found.version, is_regular=found.is_regular
+    return item._replace(
+        path=found.path, size=found.size, version=found.version, is_regular=found.is_regular
     )
 
 

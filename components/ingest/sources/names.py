@@ -13,7 +13,7 @@ from slimworks.components.examples.image_formats import READ_SUFFIXES
 SYSTEM_NAMES = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "icon\r", "lost+found"}
 )
-SIDECAR_SUFFIXES = frozenset({".xmp", ".xml", ".json", ".txt", ".csv", ".aae", ".thm"})
+SIDECAR_SUFFIXES = (".xmp", ".xml", ".json", ".txt", ".csv", ".aae", ".thm")
 # Those that cannot be read count as images too: they are rejected by name, not passed over.
 IMAGE_SUFFIXES = READ_SUFFIXES | (
     {".avif", ".heic", ".heif", ".ico", ".psd", ".svg", ".jxl", ".eps", ".pdf"}
@@ -84,7 +84,7 @@ def without_sidecars(
     waiting: dict[str, Named] = {}
     for file in list_again():
         name = name_of(file)
-        if os.path.splitext(name)[1].lower() not in SIDECAR_SUFFIXES:
+        if not name.lower().endswith(SIDECAR_SUFFIXES):
             yield file
             continue
         waiting[name] = file

@@ -19,6 +19,7 @@ from slimworks.components.ingest.storage import access
 
 _DELIMITERS = ",;\t|"  # in CSV; the one that the first line has most of
 _MAX_LINE_CHARACTERS = 1 << 20
+_MAX_COLUMNS = 10_000  # each row of text becomes as many cells, whatever is asked for
 _PARQUET_BATCH_ROWS = 4096
 _BYTE_ORDER_MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -106,6 +107,21 @@ def _empty(path: str) -> DataError:
     )
 
 
+def _too_long(path: str, number: int, fix: str) -> DataError:
+    return DataError(
+        f"Line {number} of {display_name(path)} is longer than a million characters.", fix
+    )
+
+
+def _require_few(columns: Sequence[str], path: str) -> None:
+    if len(columns) > _MAX_COLUMNS:
+        raise DataError(
+            f"The manifest {display_name(path)} has {len(columns)} columns; at most "
+            f"{_MAX_COLUMNS} are read.",
+            "Leave out what is not about the image: path, class, split, group and slices count.",
+        )
+
+
 # --- CSV and TSV -----------------------------------------------------------------------------
 
 
@@ -117,6 +133,7 @@ def _open_csv(path: str, delimiter: str | None) -> Table:
     if header is None:
         raise _empty(path)
     columns = tuple(name.strip() for name in header[1])
+    _require_few(columns, path)
     return Table(columns, lambda _: _csv_rows(path, delimiter, columns))
 
 
@@ -124,7 +141,7 @@ def _csv_lines(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yields (number of its first line, cells) of each line that is not empty."""
     with _opened_text(path) as stream:
         # Strict: a quote that is never closed would swallow the rest of the file unnoticed.
-        reader = csv.reader(stream, delimiter=delimiter, strict=True)
+        reader = csv.reader(_bounded_lines(stream, path), delimiter=delimiter, strict=True)
         start = 1
         try:
             for cells in reader:
@@ -136,6 +153,17 @@ def _csv_lines(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
                 f"{display_name(path)} cannot be read from line {start} on: {error}.",
                 'Correct the line: a cell with a quote or a comma is quoted, and " inside is "".',
             ) from error
+
+
+def _bounded_lines(stream: io.TextIOWrapper, path: str) -> Iterator[str]:
+    """The lines of a text; csv would take one without an end whole into the memory."""
+    for number in itertools.count(1):
+        line = stream.readline(_MAX_LINE_CHARACTERS)
+        if not line:
+            return
+        if len(line) == _MAX_LINE_CHARACTERS:
+            raise _too_long(path, number, "Write one image a line, and end each line.")
+        yield line
 
 
 def _csv_rows(path: str, delimiter: str, columns: Sequence[str]) -> Iterator[Row]:
@@ -154,6 +182,7 @@ def _csv_rows(path: str, delimiter: str, columns: Sequence[str]) -> Iterator[Row
 def _open_jsonl(path: str) -> Table:
     for row in _jsonl_rows(path):
         if not row.fault:
+            _require_few(tuple(row.values), path)
             return Table(tuple(row.values), lambda _: _jsonl_rows(path))
         raise DataError(
             f"{display_name(path)} has no JSON object in line {row.number}: {row.fault}.",
@@ -169,10 +198,8 @@ def _jsonl_rows(path: str) -> Iterator[Row]:
             if not line:
                 return
             if len(line) == _MAX_LINE_CHARACTERS:
-                raise DataError(
-                    f"Line {number} of {display_name(path)} is longer than a million characters.",
-                    "Write one object a line: jq -c '.[]' makes that of a JSON array.",
-                )
+                fix = "Write one object a line: jq -c '.[]' makes that of a JSON array."
+                raise _too_long(path, number, fix)
             if line.strip():
                 yield _jsonl_row(number, line)
 

@@ -17,8 +17,9 @@ from slimworks.components.errors import DataError
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources import items
 from slimworks.components.ingest.sources.items import SourceItem, is_uri
-from slimworks.components.ingest.storage import archives, remote
-from slimworks.components.ingest.storage.contract import FoundFile
+from slimworks.components.ingest.storage import archives
+from slimworks.components.storage import remote
+from slimworks.components.storage.contract import FoundFile
 
 # What a dead network share or an exhausted machine answers: no file's own fault.
 _SYSTEM_ERRORS = frozenset(

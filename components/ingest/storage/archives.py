@@ -31,7 +31,7 @@ from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.raw_pixels import png_of_pixels
 from slimworks.components.ingest.sources import items
 from slimworks.components.ingest.sources.items import is_uri
-from slimworks.components.ingest.storage import remote
+from slimworks.components.storage import remote
 
 # Open archives a thread. Tasks follow the order of the source, so that one is nearly enough; each
 # holds its whole directory, half a kilobyte a member.

@@ -14,3 +14,29 @@ for (const table of document.querySelectorAll("table.sortable")) {
   }));
 }
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => (d.open = true)));
+const panel = document.getElementById("examples");
+const cells = document.querySelectorAll("button.cell");
+for (const cell of cells) {
+  const show = () => {
+    if (cell.getAttribute("aria-pressed") === "true") return;
+    cells.forEach((other) => other.setAttribute("aria-pressed", String(other === cell)));
+    panel.replaceChildren(document.getElementById(cell.dataset.template).content.cloneNode(true));
+  };
+  for (const event of ["mouseenter", "focus", "click"]) cell.addEventListener(event, show);
+}
+const save = document.getElementById("save-accepted");
+if (save) {
+  const accepted = () => [...document.querySelectorAll("input.accept:checked")];
+  document.getElementById("labels").addEventListener("change", () => {
+    save.disabled = accepted().length === 0;
+    document.getElementById("num-accepted").textContent = `${accepted().length} accepted`;
+  });
+  save.addEventListener("click", () => {
+    const lines = [save.dataset.header, ...accepted().map((box) => box.dataset.line + "x"), ""];
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([lines.join("\n")], { type: "text/csv" }));
+    link.download = "label_errors.csv";
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+}

@@ -8,9 +8,10 @@ from evaluator_samples import CLASS_NAMES, NUM_IMAGES, save_model
 
 from slimworks.components import contracts
 from slimworks.components.errors import DataError
-from slimworks.components.evaluator import prediction
+from slimworks.components.evaluator import predictions_file
 from slimworks.components.evaluator.config import EvaluateConfig
-from slimworks.components.evaluator.evaluate import evaluate, measure
+from slimworks.components.evaluator.evaluate import evaluate
+from slimworks.components.evaluator.measuring import measure
 
 # TFMA 0.47 converts arrays of one element to scalars and reads with deprecated functions.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorflow_model_analysis")
@@ -21,7 +22,8 @@ LABEL_MAP = contracts.LabelMap(CLASS_NAMES)
 @pytest.fixture(scope="module")
 def evaluation(tmp_path_factory, model_dir, baseline_dir, examples_dir):
     folder = tmp_path_factory.mktemp("evaluation")
-    metrics = evaluate(model_dir, examples_dir, LABEL_MAP, folder, EvaluateConfig(), baseline_dir)
+    config = EvaluateConfig(embeddings=True)
+    metrics = evaluate(model_dir, examples_dir, LABEL_MAP, folder, config, baseline_dir)
     return folder, metrics
 
 
@@ -29,6 +31,8 @@ def test_metrics_file_holds_what_is_returned(evaluation):
     folder, metrics = evaluation
     assert json.loads((folder / "metrics.json").read_text("utf-8")) == metrics
     assert metrics["num_images"] == NUM_IMAGES
+    assert (metrics["format"], metrics["split"]) == (2, "test")
+    assert metrics["bootstrap"] == {"samples": 2_000, "seed": 0}
     assert 0.6 < metrics["accuracy"] < 1.0
     assert metrics["accuracy_interval"][0] < metrics["accuracy"] < metrics["accuracy_interval"][1]
 
@@ -36,13 +40,16 @@ def test_metrics_file_holds_what_is_returned(evaluation):
 def test_baseline_is_measured_on_the_same_images(evaluation):
     folder, metrics = evaluation
     ours, theirs = (
-        next(prediction.read_row_groups(folder / name))
+        next(predictions_file.read_row_groups(folder / name))
         for name in (contracts.PREDICTIONS_FILE, contracts.BASELINE_PREDICTIONS_FILE)
     )
     assert ours["image_id"].tolist() == theirs["image_id"].tolist()
     assert metrics["baseline"]["num_images"] == NUM_IMAGES
     assert metrics["baseline"]["accuracy"] < metrics["accuracy"]
     assert metrics["baseline"]["class_names"] == list(CLASS_NAMES)
+    assert metrics["baseline"]["slices"][0]["num_images"] == NUM_IMAGES
+    assert ours["embedding"].shape == (NUM_IMAGES, 3)
+    assert "embedding" not in theirs, "a baseline may be from before models gave them"
 
 
 def test_tfma_output_equals_our_metrics(evaluation):
@@ -87,12 +94,12 @@ def test_baseline_that_lacks_a_class_is_measured_on_the_classes_it_knows(
 ):
     evaluate(model_dir, examples_dir, LABEL_MAP, tmp_path, EvaluateConfig(tfma=False))
     path = tmp_path / contracts.PREDICTIONS_FILE
-    (columns,) = prediction.read_row_groups(path)
+    (columns,) = predictions_file.read_row_groups(path)
     num_unknown = int((columns["class_index"] == 2).sum())
     (tmp_path / "short").mkdir()
     short = tmp_path / "short" / contracts.PREDICTIONS_FILE
     keep_two_classes(path, short)
-    measured = measure(short, CLASS_NAMES[:2], 3, 0.95)
+    measured = measure(short, CLASS_NAMES[:2], 3, EvaluateConfig())
     assert measured["num_unknown_class"] == num_unknown
     assert measured["num_images"] == NUM_IMAGES - num_unknown
 
@@ -105,7 +112,7 @@ def keep_two_classes(source, target):
     for row in rows:
         row["probabilities"] = row["probabilities"][:2]
         row["logits"] = row["logits"][:2]
-    parquet.write_table(pa.Table.from_pylist(rows, schema=prediction.SCHEMA), target)
+    parquet.write_table(pa.Table.from_pylist(rows, schema=predictions_file.SCHEMA), target)
 
 
 def test_nan_model_is_reported_and_still_gets_tfma_output(tmp_path, examples_dir):
@@ -131,14 +138,16 @@ def test_model_without_facts_is_refused(tmp_path, examples_dir):
 def test_model_with_more_outputs_than_names_is_refused(tmp_path, examples_dir):
     model = save_model(tmp_path / "model", class_names=("red", "grün"))
     label_map = contracts.LabelMap(("red", "grün"))
-    with pytest.raises(DataError, match=r"puts out 3 classes, its model\.json names 2\."):
+    with pytest.raises(
+        DataError, match=r"puts out 3 probabilities, its model\.json names 2 classes\."
+    ):
         evaluate(model, examples_dir, label_map, tmp_path / "out", EvaluateConfig())
 
 
 def test_class_index_outside_the_label_map_is_refused(tmp_path, model_dir, examples_dir):
     evaluate(model_dir, examples_dir, LABEL_MAP, tmp_path, EvaluateConfig(tfma=False))
     with pytest.raises(DataError, match=r"hold the class index 2, the label map has 2 classes\."):
-        measure(tmp_path / contracts.PREDICTIONS_FILE, CLASS_NAMES, 2, 0.95)
+        measure(tmp_path / contracts.PREDICTIONS_FILE, CLASS_NAMES, 2, EvaluateConfig())
 
 
 def test_component_declares_its_channels_and_runs(tmp_path, model_dir, examples_dir):

@@ -9,7 +9,7 @@ from evaluator_samples import CLASS_NAMES, save_model
 from slimworks.components import contracts, files
 from slimworks.components.contracts import LabelMap
 from slimworks.components.errors import DataError
-from slimworks.components.evaluator import metrics
+from slimworks.components.evaluator import scores
 from slimworks.components.evaluator.config import EvaluateConfig
 from slimworks.components.evaluator.evaluate import evaluate
 
@@ -26,20 +26,21 @@ def model_of_version(folder, version):
 
 def test_answers_of_a_merged_class_count_as_its_target():
     probabilities = np.array([[0.1, 0.7, 0.2], [0.1, 0.2, 0.7]], np.float32)
-    targets = metrics.counted_as(3, {1: 0})
-    counts = metrics.count(np.array([0, 2]), probabilities, targets)
-    assert counts.confusion.tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 1]]
-    assert counts.log_loss_sum == pytest.approx(-np.log(0.8) - np.log(0.7), rel=1e-5)
+    scored = scores.score(np.array([0, 2]), probabilities, scores.counted_as(3, {1: 0}))
+    assert scored.answer.tolist() == [0, 2]
+    assert scored.confidence == pytest.approx([0.8, 0.7])
+    assert scored.log_loss == pytest.approx(-np.log([0.8, 0.7]), rel=1e-5)
+    assert scored.brier == pytest.approx([0.2**2 + 0.2**2, 0.3**2 + 0.3**2], rel=1e-5)
 
 
 def test_answer_is_the_most_probable_class_before_the_merge():
     probabilities = np.array([[0.3, 0.3, 0.4]], np.float32)
-    counts = metrics.count(np.array([0]), probabilities, metrics.counted_as(3, {1: 0}))
-    assert counts.confusion.tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 0]]
+    scored = scores.score(np.array([0]), probabilities, scores.counted_as(3, {1: 0}))
+    assert scored.answer.tolist() == [2]
 
 
 def test_class_merged_into_an_unknown_one_stays_itself():
-    assert metrics.counted_as(3, {1: 4}).tolist() == [0, 1, 2]
+    assert scores.counted_as(3, {1: 4}).tolist() == [0, 1, 2]
 
 
 def test_baseline_from_before_the_merge_gets_the_better_metrics(

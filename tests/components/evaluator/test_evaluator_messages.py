@@ -13,9 +13,10 @@ from pyarrow import parquet
 
 from slimworks.components import contracts, files
 from slimworks.components.errors import DataError
-from slimworks.components.evaluator import prediction
+from slimworks.components.evaluator import prediction, predictions_file
 from slimworks.components.evaluator.config import EvaluateConfig
-from slimworks.components.evaluator.evaluate import evaluate, measure
+from slimworks.components.evaluator.evaluate import evaluate
+from slimworks.components.evaluator.measuring import measure
 
 
 def refusal(function: Callable[..., object], *arguments: Any) -> tuple[str, str]:
@@ -44,18 +45,18 @@ def predictions(tmp_path: Path) -> Path:
         "predicted_index": 0, "probabilities": [0.8, 0.1, 0.1], "logits": [2.0, 0.0, 0.0],
     }  # fmt: skip
     path = tmp_path / contracts.PREDICTIONS_FILE
-    parquet.write_table(pa.Table.from_pylist([row], schema=prediction.SCHEMA), path)
+    parquet.write_table(pa.Table.from_pylist([row], schema=predictions_file.SCHEMA), path)
     return path
 
 
 def test_model_with_more_outputs_than_names(predictions: Path) -> None:
-    cause, fix = refusal(measure, predictions, ("cats", "dogs"), 3, 0.95)
-    assert cause == "The model puts out 3 classes, its model.json names 2."
+    cause, fix = refusal(measure, predictions, ("cats", "dogs"), 3, EvaluateConfig())
+    assert cause == "The model puts out 3 probabilities, its model.json names 2 classes."
     assert "the model again" in fix
 
 
 def test_class_index_outside_the_label_map(predictions: Path) -> None:
-    assert refusal(measure, predictions, ("ants", "bees", "cats"), 2, 0.95) == (
+    assert refusal(measure, predictions, ("ants", "bees", "cats"), 2, EvaluateConfig()) == (
         "The examples hold the class index 2, the label map has 2 classes.",
         "Give the examples and the label map of one `slimworks ingest`.",
     )
@@ -87,6 +88,16 @@ def test_model_without_the_signature_evaluate(tmp_path: Path) -> None:
     cause, fix = refusal(prediction.load_model, model)
     assert cause == f"{model} has no signature 'evaluate' (it has: other)."
     assert "the model again" in fix
+
+
+def test_model_that_gives_no_embedding(tmp_path: Path) -> None:
+    model = save(tmp_path / "model", "evaluate")
+    cause, fix = refusal(prediction.load_model, model, True)
+    assert cause == f"The signature 'evaluate' of {model} does not give embedding."
+    assert fix == (
+        "Train the model again: slimworks train, or slimworks run --no-cache=trainer. Or leave "
+        "evaluate.embeddings out."
+    )
 
 
 def test_model_whose_outputs_have_another_shape(tmp_path: Path) -> None:

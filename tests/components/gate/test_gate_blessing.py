@@ -2,7 +2,7 @@ import json
 
 import pyarrow as pa
 import pytest
-from gate_samples import CLASS_NAMES, metrics_of, pair, right
+from gate_samples import CLASS_NAMES, metrics_of, pair, right, write_saved_model
 from pyarrow import parquet
 
 from slimworks.components import contracts, files
@@ -16,7 +16,7 @@ LABEL_MAP = contracts.LabelMap(CLASS_NAMES)
 
 def write_model(folder):
     files.write_json(folder / contracts.MODEL_FACTS_FILE, {"class_names": list(CLASS_NAMES)})
-    return folder
+    return write_saved_model(folder)
 
 
 def write_evaluation(folder, candidate, baseline=None):
@@ -49,11 +49,12 @@ def test_blessing_of_a_pass(tmp_path):
     assert decision["baseline"]["num_correct"] == 305
     assert list(decision) == [
         "format", "verdict", "blessed", "on_inconclusive", "reasons", "bounds", "candidate",
-        "baseline",
+        "baseline", "forced", "bootstrap",
     ]  # fmt: skip
-    assert list(decision["bounds"][0]) == [
-        "name", "value", "low", "high", "threshold", "verdict", "reason",
-    ]  # fmt: skip
+    assert set(decision["bounds"][0]) == {
+        "name", "metric", "slice", "class", "support", "value", "low", "high", "threshold", "sign",
+        "baseline", "verdict", "reason",
+    }  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "BLESSED",
         "decision.json",

@@ -8,7 +8,7 @@ from gate_samples import answers, metrics_of, truth
 
 from slimworks.components import contracts, files
 from slimworks.components.contracts import LabelMap
-from slimworks.components.gate.blessing import read_answers
+from slimworks.components.gate.answers import read_answers
 from slimworks.components.gate.config import GateConfig
 from slimworks.components.gate.decision import decide
 

@@ -34,6 +34,15 @@ def digest_number(task: str) -> dict[str, int]:
     return {"numbers": 1}
 
 
+class GoneError(DataError):
+    """A kind of DataError that only one module knows."""
+
+
+def lose_server(task: str) -> dict[str, int]:
+    """Fails with an error whose class the caller does not know."""
+    raise GoneError("The server is gone.", "Wait for it.")
+
+
 def digest_slowly(task: str) -> dict[str, int]:
     """Takes a moment and leaves a trace of each call and process."""
     with open(Path(task).with_suffix(".calls"), "a") as stream:

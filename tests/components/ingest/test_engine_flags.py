@@ -1,12 +1,16 @@
 """Beam flags: what they ask for, and what is wrong with them, before anything runs."""
 
+import contextlib
 import json
 import os
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from engine_tasks import digest_number, make_tasks
 
 from slimworks.components.beam_options import parse_flags, with_default_runner
@@ -180,6 +184,35 @@ def test_documented_spark_flags_reach_beam(monkeypatch: pytest.MonkeyPatch) -> N
     assert portable.job_endpoint == "localhost:8099"
     assert portable.environment_type == "PROCESS"
     assert json.loads(portable.environment_config) == {"command": "/opt/slimworks/boot"}
+
+
+def test_documented_flags_of_flink_on_kubernetes_reach_beam(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from slimworks.components.ingest.config import DataConfig
+    from slimworks.components.ingest.engine import job_server
+    from slimworks.components.ingest.engine.beam_job import pipeline_options
+
+    served = []
+
+    @contextlib.contextmanager
+    def no_server(options: Any, folder: Path) -> Iterator[str]:
+        served.append(options.flink_job_server_jar)
+        yield "localhost:8099"
+
+    monkeypatch.setattr(job_server, "_flink_job_server", no_server)
+    section = PAGE.read_text().partition("\n### Flink on Kubernetes\n")[2].partition("\n### ")[0]
+    cluster, config = (
+        yaml.safe_load(part) for part in re.findall(r"```yaml\n(.*?)```", section, re.S)
+    )
+    data = DataConfig.model_validate({"source": "/photos", **config["data"]})
+    with job_arguments(parse_flags(data.beam_pipeline_args)) as arguments:
+        options = pipeline_options(arguments).get_all_options()
+    assert served == ["/opt/flink-job-server.jar"]
+    name = cluster["metadata"]["name"]
+    assert options["flink_master"] == f"{name}-rest.slimworks:8081"
+    assert (options["environment_type"], options["parallelism"]) == ("PROCESS", 16)
+    assert "job" not in cluster["spec"]
 
 
 def test_process_environment_gets_a_program_of_its_own() -> None:

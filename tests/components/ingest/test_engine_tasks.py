@@ -43,6 +43,11 @@ def test_error_for_the_user_arrives_as_it_was_raised(
     )  # fmt: skip
 
 
+def test_a_special_kind_of_error_arrives_as_the_documented_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"The server is gone\. Wait for it\."):
+        run_tasks("Digest", engine_tasks.lose_server, make_tasks(tmp_path, 5))
+
+
 @MODES
 def test_other_exception_says_what_it_was(tmp_path: Path, flags: tuple[str, ...]) -> None:
     with pytest.raises(TaskError, match="KeyError: 'three'"):

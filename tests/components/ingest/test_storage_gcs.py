@@ -1,47 +1,21 @@
 """Google Cloud Storage through an emulator that speaks its protocol over a folder."""
 
 import os
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
+from gcs_server import gcs_server
 
 from slimworks.components.errors import ConfigError, DataError
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources.items import SourceItem
-from slimworks.components.ingest.storage import access, remote
+from slimworks.components.ingest.storage import access
+from slimworks.components.storage import remote
 
 pytestmark = pytest.mark.engine
 CONTENT = np.random.default_rng(0).bytes(700_000)
-
-
-def _binary() -> Path:
-    folder = Path(os.environ.get("SLIMWORKS_ENGINES", Path(__file__).parents[3] / ".engines"))
-    found = sorted(folder.glob("fake-gcs-server-*"))
-    if not found:
-        pytest.skip(f"no storage emulator in {folder}: make engines")
-    return found[-1]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=0.05).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, "the storage emulator does not start"
-            time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -51,21 +25,13 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Po
     (folder / "data/photos/roses/red").mkdir(parents=True)
     (folder / "data/photos/roses/red/1.jpg").write_bytes(CONTENT)
     (folder / "data/photos/roses/ä b#?.jpg").write_bytes(b"")
-    port = _free_port()
-    command = [
-        str(_binary()), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port),
-        "-data", str(folder / "data"), "-backend", "memory", "-log-level", "error",
-        "-external-url", f"http://127.0.0.1:{port}", "-public-host", f"127.0.0.1:{port}",
-    ]  # fmt: skip
     with (
         pytest.MonkeyPatch.context() as patch,
-        subprocess.Popen(command, stderr=subprocess.DEVNULL) as process,
+        gcs_server(folder / "data") as (url, process),
     ):
-        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-        _wait_for(port)
-        access.configure(["--no_auth", f"--job_name=test-{port}"])
+        patch.setenv("STORAGE_EMULATOR_HOST", url)
+        access.configure(["--no_auth", f"--job_name=test-{url.rpartition(':')[2]}"])
         yield process
-        process.kill()
         access.configure([])
 
 

@@ -14,7 +14,8 @@ import pytest
 from slimworks.components.errors import DataError
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources.items import SourceItem
-from slimworks.components.ingest.storage import access, remote
+from slimworks.components.ingest.storage import access
+from slimworks.components.storage import remote
 
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).parents[3]

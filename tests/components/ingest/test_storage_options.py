@@ -67,7 +67,7 @@ _REACH = """
 import sys
 from slimworks.components.errors import DataError
 from slimworks.components.ingest.storage import access
-from slimworks.components.ingest.storage import remote
+from slimworks.components.storage import remote
 remote.RETRY_SECONDS = 0
 access.configure(sys.argv[2:])
 try:

@@ -9,7 +9,8 @@ from web_server import Site, serving
 from slimworks.components.errors import ConfigError, DataError
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources.items import SourceItem
-from slimworks.components.ingest.storage import access, remote
+from slimworks.components.ingest.storage import access
+from slimworks.components.storage import remote
 
 ITEM = SourceItem("1.jpg", "roses", "s3://photos/1.jpg")
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate</Message></Error>"

@@ -18,7 +18,8 @@ from s3_server import ACCESS_KEY, SECRET_KEY, S3Server, server_binary
 from slimworks.components.errors import ConfigError, DataError
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources.items import SourceItem
-from slimworks.components.ingest.storage import access, remote
+from slimworks.components.ingest.storage import access
+from slimworks.components.storage import remote
 
 pytestmark = pytest.mark.engine
 _MAX_BYTES = 10_000_000

@@ -18,7 +18,8 @@ from slimworks.components.ingest import checking
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.engine.passes import SMALL_JOB_TASKS
 from slimworks.components.ingest.ingest import IngestSummary, ingest
-from slimworks.components.ingest.storage import access, remote
+from slimworks.components.ingest.storage import access
+from slimworks.components.storage import remote
 
 pytestmark = pytest.mark.engine
 _COUNT = 60  # photos of each class

@@ -6,7 +6,7 @@ import html.parser
 class Page(html.parser.HTMLParser):
     """Elements and visible text by section of a page."""
 
-    VOID = {"meta", "link", "br", "img", "line", "polyline", "circle"}  # noqa: RUF012
+    VOID = {"meta", "link", "br", "img", "line", "polyline", "input"}  # noqa: RUF012
 
     def __init__(self, text):
         super().__init__()

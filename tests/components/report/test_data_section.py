@@ -19,7 +19,8 @@ from report_samples import CLASS_NAMES, SCRIPT, summary, write_jsonl
 from slimworks.components import contracts, files
 from slimworks.components.errors import DataError
 from slimworks.components.report.data_page import write_data_report
-from slimworks.components.report.report import ReportInputs, render_report
+from slimworks.components.report.facts import ReportInputs
+from slimworks.components.report.report import render_report
 from slimworks.components.report.thumbnails import MAX_THUMBNAILS, Thumbnails
 
 

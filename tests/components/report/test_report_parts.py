@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from report_samples import jpeg
 
-from slimworks.components.report import curves, mistakes, wording
+from slimworks.components.report import curves, pictures, trends, wording
 
 
 @pytest.mark.parametrize(
@@ -40,12 +40,19 @@ def test_other_wordings():
 
 @pytest.mark.parametrize(
     ("low", "high", "ticks"),
-    [(0, 20, [0, 5, 10, 15, 20]), (0, 1.71, [0, 0.5, 1, 1.5, 2]), (0, 0, None), (0, 1e6, None)],
+    [
+        (0, 20, [0, 5, 10, 15, 20]),
+        (0, 1.71, [0, 0.5, 1, 1.5, 2]),
+        (0, 0, None),
+        (0, 3e-12, None),
+        (0, 1e6, None),
+    ],
 )
 def test_ticks_are_round_and_enclose_the_values(low, high, ticks):
     found = curves.nice_ticks(low, high)
     assert found[0] <= low
     assert found[-1] >= high
+    assert found[0] < found[-1]  # a chart divides by their distance
     assert len(found) <= curves.NUM_TICKS + 2
     assert ticks is None or found == ticks
 
@@ -53,6 +60,11 @@ def test_ticks_are_round_and_enclose_the_values(low, high, ticks):
 def rows(num_steps, **changes):
     row = {"split": "train", "loss": 1.0, "accuracy": 0.5}
     return [{"step": s, "epoch": s / 10, **row, **changes} for s in range(1, num_steps + 1)]
+
+
+def test_a_training_that_only_warmed_up_is_drawn():
+    metrics = rows(3, learning_rate=0.0, phase="all")
+    assert curves.charts(metrics, None)
 
 
 def test_long_curves_are_thinned_without_losing_their_mean():
@@ -76,6 +88,28 @@ def test_curves_stay_inside_their_chart():
                 assert chart.top <= y <= chart.bottom
 
 
+def test_a_spike_of_the_training_loss_does_not_flatten_the_curve():
+    spike = rows(1, loss=50.0) + rows(30)[1:] + rows(30, split="eval", loss=2.0)[9::10]
+    loss = curves.charts(spike, None)[0]
+    assert loss.y_ticks[-1][1] == "3"
+    train = [point.split(",") for point in loss.lines[0].points.split()]
+    assert float(train[0][1]) == loss.top
+    assert float(train[1][1]) > loss.top
+
+
+def test_phases_are_named_where_they_begin_and_have_room():
+    phases = [{"name": n, "first_step": s} for n, s in (("head", 0), ("b", 50), ("all", 51))]
+    (chart, *_) = curves.charts(rows(100), {"phases": phases})
+    assert [name for _, name in chart.phases] == ["head", "", "all"]
+    assert chart.phases[0][0] == chart.left
+    assert chart.phases[1][0] == pytest.approx((chart.left + chart.right) / 2, abs=1)
+
+
+def test_a_training_of_one_phase_has_no_marks():
+    (chart, *_) = curves.charts(rows(9), {"phases": [{"name": "all", "first_step": 0}]})
+    assert chart.phases == []
+
+
 def test_one_point_is_shown_as_a_dot():
     for chart in curves.charts(rows(1), None):
         assert len(chart.lines[0].dots) == 1
@@ -86,10 +120,10 @@ def test_no_rows_give_no_charts():
 
 
 def decoded(encoded):
-    uri, is_tiny = mistakes.thumbnail(encoded)
-    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
+    picture = pictures.picture_of(encoded)
+    with Image.open(io.BytesIO(base64.b64decode(picture.uri.partition(",")[2]))) as image:
         image.load()
-        return image, is_tiny
+        return image, picture.is_tiny
 
 
 def test_thumbnail_is_small_and_keeps_its_proportions():
@@ -129,8 +163,14 @@ def test_sixteen_bits_are_scaled_down():
 
 
 def test_unreadable_image_gives_no_thumbnail():
-    assert mistakes.thumbnail(b"no image") == (None, False)
-    assert mistakes.thumbnail(jpeg("red")[:100]) == (None, False)
+    assert pictures.picture_of(b"no image") == pictures.NO_PICTURE
+    assert pictures.picture_of(jpeg("red")[:100]) == pictures.NO_PICTURE
+
+
+def test_noise_makes_no_large_thumbnail():
+    noise = np.random.default_rng(0).integers(0, 256, (320, 320, 3), np.uint8)
+    uri = pictures.picture_of(encoded(Image.fromarray(noise))).uri
+    assert len(base64.b64decode(uri.partition(",")[2])) <= pictures.MAX_PICTURE_BYTES
 
 
 @pytest.mark.shared
@@ -138,5 +178,18 @@ def test_no_awkward_file_stops_the_report(shared):
     paths = [path for path in (shared / "data" / "awkward").rglob("*") if path.is_file()]
     assert paths
     for path in paths:
-        uri, _ = mistakes.thumbnail(path.read_bytes())
+        uri = pictures.picture_of(path.read_bytes()).uri
         assert uri is None or uri.startswith("data:image/jpeg;base64,")
+
+
+@pytest.mark.parametrize("values", [(1.0, 1.0), (0.0, 0.0), (0.5, 0.5, 0.5), (0.0, 1.0)])
+def test_trends_stay_inside_their_chart_also_where_nothing_moves(values):
+    runs = [
+        {"run_id": f"2026112{n}-1", "verdict": "pass", "metrics": {"accuracy": v, "log_loss": v}}
+        for n, v in enumerate(values)
+    ]
+    for trend in trends.trends(runs, str):
+        for dot in trend.dots:
+            assert trend.left <= dot.x <= trend.right
+            assert trends.TOP <= dot.y <= trend.bottom
+            assert dot.tone == "pass"

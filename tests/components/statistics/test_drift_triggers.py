@@ -9,7 +9,7 @@ from span_samples import records, write_examples
 
 from slimworks.components import contracts, files
 from slimworks.components.errors import DataError
-from slimworks.components.statistics.config import DriftConfig
+from slimworks.components.statistics.config import DriftConfig, RetrainConfig
 from slimworks.components.statistics.drift import MIN_IMAGES, Comparison
 from slimworks.components.statistics.spans import PREVIOUS, TRAINED, Spans
 from slimworks.components.statistics.statistics import compute_statistics
@@ -33,7 +33,7 @@ def decided(
     latest: Comparison, untrained: Comparison | None = None, spans: Spans | None = None, **config
 ) -> Drift:
     spans = spans or Spans(5, 4, 3 if untrained else None)
-    return judge(spans, latest, untrained, DriftConfig(**config))
+    return judge(spans, latest, untrained, DriftConfig(retrain=RetrainConfig(**config)))
 
 
 def test_without_triggers_every_run_trains() -> None:
@@ -45,7 +45,7 @@ def test_without_triggers_every_run_trains() -> None:
 
 
 def test_first_span_trains_and_has_nothing_to_be_compared_with() -> None:
-    drift = decided(Comparison(40), spans=Spans(1), retrain_min_drift=0.5)
+    drift = decided(Comparison(40), spans=Spans(1), min_drift=0.5)
     assert drift.retrain
     assert decided(Comparison(40), spans=Spans(1)).reasons == [
         "Span 1 is the first: there is nothing to compare it with."
@@ -53,28 +53,27 @@ def test_first_span_trains_and_has_nothing_to_be_compared_with() -> None:
 
 
 def test_no_judged_model_needs_no_trigger() -> None:
-    drift = decided(compared(5), None, retrain_min_new_images=1_000)
+    drift = decided(compared(5), None, min_new_images=1_000)
     assert drift.retrain
     assert drift.reasons == ["No model was trained and judged yet: no trigger is needed."]
 
 
 def test_too_little_that_is_new_trains_nothing_and_says_how_much_it_was() -> None:
-    drift = decided(compared(), compared(12), retrain_min_drift=0.3, retrain_min_new_images=500)
+    drift = decided(compared(), compared(12), min_drift=0.3, min_new_images=500)
     assert not drift.retrain
     assert drift.reasons == [
         "Nothing to do: 12 new images since span 3, the last that was trained on "
-        "(data.retrain_min_new_images is 500); largest drift 0.02 of image/brightness "
-        "(data.retrain_min_drift is 0.3).",
-        "To train all the same: --set data.retrain_min_drift=null "
-        "--set data.retrain_min_new_images=null",
+        "(retrain.min_new_images is 500); largest drift 0.02 of image/brightness "
+        "(retrain.min_drift is 0.3).",
+        "To train all the same: --set retrain.when=always",
     ]
 
 
 def test_new_images_since_the_last_training_add_up() -> None:
-    drift = decided(compared(100), compared(500), retrain_min_new_images=500)
+    drift = decided(compared(100), compared(500), min_new_images=500)
     assert drift.retrain
-    assert drift.reasons == ["500 new images since span 3 reach data.retrain_min_new_images (500)."]
-    assert not decided(compared(100), compared(499), retrain_min_new_images=500).retrain
+    assert drift.reasons == ["500 new images since span 3 reach retrain.min_new_images (500)."]
+    assert not decided(compared(100), compared(499), min_new_images=500).retrain
 
 
 @pytest.mark.parametrize(
@@ -86,16 +85,15 @@ def test_new_images_since_the_last_training_add_up() -> None:
     ids=["newest span", "all since the last training"],
 )
 def test_drift_triggers_wherever_it_shows(latest: Comparison, untrained: Comparison) -> None:
-    drift = decided(latest, untrained, retrain_min_drift=0.3)
+    drift = decided(latest, untrained, min_drift=0.3)
     assert drift.retrain
     assert drift.reasons == [
-        "Drift of image/brightness 0.40, image/class/text 0.35 reaches data.retrain_min_drift "
-        "(0.3)."
+        "Drift of image/brightness 0.40, image/class/text 0.35 reaches retrain.min_drift (0.3)."
     ]
 
 
 def test_nothing_new_never_triggers() -> None:
-    drift = decided(compared(brightness=0.9), Comparison(0, 1_000), retrain_min_drift=0.3)
+    drift = decided(compared(brightness=0.9), Comparison(0, 1_000), min_drift=0.3)
     assert not drift.retrain
     assert drift.reasons[0] == (
         "Nothing to do: no new image since span 3, the last that was trained on."
@@ -104,7 +102,7 @@ def test_nothing_new_never_triggers() -> None:
 
 def test_handful_of_images_gives_no_verdict_on_drift() -> None:
     few = compared(MIN_IMAGES - 1, brightness=0.9)
-    drift = decided(few, few, retrain_min_drift=0.3)
+    drift = decided(few, few, min_drift=0.3)
     assert not drift.retrain
     assert f"too few to speak of drift: {MIN_IMAGES - 1} of at least" in drift.reasons[0]
     require_little_drift(decided(few, few), DriftConfig(stop_above_drift=0.3))
@@ -158,7 +156,7 @@ def test_drift_stops_a_run_whose_window_has_the_newest_span_only(tmp_path: Path)
     compute_statistics(second, statistics, spans=Spans(2, 1, 1), earlier=earlier)
     with pytest.raises(DataError, match="Span 2 drifted: image/brightness"):
         write_drift(statistics, tmp_path, DriftConfig(stop_above_drift=0.5))
-    drift = write_drift(statistics, tmp_path, DriftConfig(retrain_min_drift=0.5))
+    drift = write_drift(statistics, tmp_path, DriftConfig(retrain=RetrainConfig(min_drift=0.5)))
     assert drift.retrain
     assert drift.untrained is not None
     assert (drift.latest.num_previous_images, drift.untrained.num_previous_images) == (60, 60)
@@ -179,7 +177,9 @@ def test_statistics_of_an_earlier_run_that_are_gone_are_named(
 def test_first_span_is_written_without_a_comparison(tmp_path: Path) -> None:
     examples = write_examples(tmp_path / "examples", records(1, 20))
     compute_statistics(examples, str(tmp_path), spans=Spans(1))
-    write_drift(tmp_path, tmp_path, DriftConfig(stop_above_drift=0.1, retrain_min_drift=0.1))
+    write_drift(
+        tmp_path, tmp_path, DriftConfig(stop_above_drift=0.1, retrain=RetrainConfig(min_drift=0.1))
+    )
     written = files.read_json(tmp_path / contracts.DRIFT_FILE)
     assert written["distances"] == {}
     assert (written["largest"], written["since_trained"]) == (None, None)

@@ -26,6 +26,9 @@ from slimworks.components.statistics.validation import validate_statistics
 LABEL_MAP = LabelMap(("cats", "dogs"))
 SIZES = {"train": 40, "eval": 10, "test": 10}
 
+# What the validation's driver adds.
+NO_PAST = {"is_due": 0, "is_too_soon": 0, "earlier_models": "[]"}
+
 
 def record(number: int) -> ImageRecord:
     index = number % 2
@@ -188,6 +191,6 @@ def test_executors_pass_the_splits_on(tmp_path: Path) -> None:
     }  # fmt: skip
     executor.StatisticsExecutor().Do(one, one, spans)
     executor.SchemaInferenceExecutor().Do(one, one, {})
-    executor.ValidationExecutor().Do(one, one, {"config": "{}"})
+    executor.ValidationExecutor().Do(one, one, {"config": "{}", **NO_PAST})
     assert artifacts["statistics"].splits == list(contracts.SPLITS)
     assert artifacts["anomalies"].splits == list(contracts.SPLITS)
