@@ -1,9 +1,9 @@
 #!/bin/sh
 # Builds one server of the engine tests with Go; its content is held to Go's checksum database.
-# usage: build_with_go.sh FOLDER WHAT PACKAGE VERSION
+# usage: build_with_go.sh FOLDER WHAT PACKAGE VERSION [NAME OF THE PROGRAM]
 set -eu
 folder=$1 what=$2 package=$3 version=$4
-name=${package##*/}
+name=${5:-${package##*/}}
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 if [ -x "$folder/$name-$version" ]; then exit 0; fi
