@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,7 +14,14 @@ from typing import Any, NoReturn
 import click
 
 from slimworks import __version__
-from slimworks.components.errors import EXIT_CRASH, EXIT_INTERRUPTED, SlimWorksError, nearest
+from slimworks.components.errors import (
+    EXIT_CRASH,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    SlimWorksError,
+    nearest,
+)
+from slimworks.components.terminal_text import shown, shown_json
 
 # verb -> (module below slimworks.pipeline.verbs, one line of help). Listing them here keeps
 # `slimworks --help` from importing any of them.
@@ -27,17 +35,29 @@ VERBS: dict[str, tuple[str, str]] = {
     "freeze": ("exports", "Write a checkpoint's frozen graph under TF-Slim's names."),
     "push": ("steps", "Publish a model as the next version of a serving folder."),
     "compile": ("start", "Write the pipeline as Kubeflow Pipelines YAML."),
+    "submit": ("cluster", "Compile, upload and start the pipeline on Kubeflow."),
+    "schedule": ("cluster", "Run the pipeline by the clock, on Kubeflow or by a CronJob."),
+    "cancel": ("cluster", "End a run on Kubeflow."),
     "runs": ("runs", "List runs with verdict and accuracy."),
     "show": ("runs", "Show a run: steps, metrics, verdict, why each step ran."),
-    "report": ("runs", "Print (or open) the HTML report of a run."),
-    "serve": ("asking", "Serve a model folder like TensorFlow Serving, by gRPC."),
-    "predict": ("asking", "Classify images through a server, without TensorFlow."),
+    "verify": ("verifying", "Train a run again and compare the weights."),
+    "report": ("runs", "Print (or open) the HTML report of a run, or of all runs."),
+    "apply-fixes": ("fixes", "Correct classes by the accepted rows of a label_errors.csv."),
+    "card": ("cards", "Print the model card or data card of a pushed version."),
+    "serve": ("asking", "Serve a model folder like TensorFlow Serving, by gRPC and REST."),
+    "predict": ("predicting", "Classify images through a server, without TensorFlow."),
+    "drift": ("drifting", "Compare logged requests with what the model was trained on."),
+    "shadow": ("shadowing", "Compare a second version on logged or live requests."),
     "history": ("promotions", "List what was pushed and rolled back."),
+    "promote": ("promotions", "Make the canary, or another version, stable."),
     "rollback": ("promotions", "Serve an earlier version again."),
     "why": ("promotions", "Say why a version is in production."),
     "nets": ("tools", "List networks, or one network's end points and variables."),
     "doctor": ("tools", "Check versions, disk, ports and permissions."),
+    "completion": ("completing", "Print what completes verbs and options in a shell."),
 }
+
+_INSTALL = "pip install 'slimworks[pipeline]' (for predict alone: 'slimworks[client]')"
 
 EXAMPLES = """\
 Examples:
@@ -61,7 +81,7 @@ class _VerbGroup(click.Group):
         if name not in VERBS:
             return None
         module = importlib.import_module(f"slimworks.pipeline.verbs.{VERBS[name][0]}")
-        command: click.Command = getattr(module, f"{name}_verb")
+        command: click.Command = getattr(module, f"{name.replace('-', '_')}_verb")
         return command
 
     def resolve_command(
@@ -75,7 +95,7 @@ class _VerbGroup(click.Group):
         formatter.write(EXAMPLES + "\n")
         formatter.write("Usage: slimworks VERB [OPTIONS]\n\nVerbs:\n")
         for name, (_, text) in VERBS.items():
-            formatter.write(f"  {name:<10} {text}\n")
+            formatter.write(f"  {name:<12} {text}\n")
         formatter.write(
             "\nOptions:\n"
             "  --version  Print the version.\n"
@@ -116,12 +136,14 @@ def verb(name: str, examples: str) -> Callable[[Callable[..., Any]], click.Comma
 
 def emit(value: dict[str, Any], as_json: bool, text: str) -> None:
     """Prints a verb's result on stdout: one JSON object, or the text for people."""
-    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False) if as_json else text)
+    if as_json:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    click.echo(shown_json(text) if as_json else shown(text))
 
 
 def say(line: str) -> None:
     """Prints a line for people on stderr."""
-    click.echo(line, err=True)
+    click.echo(shown(line), err=True)
 
 
 def _fail(cause: str, fix: str, exit_code: int, as_json: bool, details: str = "") -> NoReturn:
@@ -129,7 +151,7 @@ def _fail(cause: str, fix: str, exit_code: int, as_json: bool, details: str = ""
         error: dict[str, Any] = {"cause": cause, "fix": fix, "exit_code": exit_code}
         if details:
             error["details"] = details.splitlines()
-        click.echo(json.dumps({"error": error}, ensure_ascii=False))
+        click.echo(shown_json(json.dumps({"error": error}, ensure_ascii=False)))
     say(f"Error: {cause}")
     if details:
         say(details)
@@ -145,8 +167,18 @@ def _exit(code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _is_ours(error: ModuleNotFoundError) -> bool:
+    return (error.name or "").partition(".")[0] == "slimworks"
+
+
+def _terminate(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line and ends the process with the documented exit code."""
+    if os.getpid() == 1:  # in a container: the kernel keeps from it what it does not handle
+        signal.signal(signal.SIGTERM, _terminate)
     arguments = sys.argv[1:] if arguments is None else arguments
     debug, as_json = "--debug" in arguments, "--json" in arguments
     try:
@@ -167,6 +199,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except Exception as error:
         if debug:
             traceback.print_exc()
+        if isinstance(error, ModuleNotFoundError) and not _is_ours(error):
+            cause = f"{error.name} is not installed: this verb needs more than is there."
+            _fail(cause, _INSTALL, EXIT_USAGE, as_json)
         from slimworks.pipeline.launcher import describe_fault
 
         fault = describe_fault(error)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 import shlex
+import typing
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,25 +23,21 @@ from slimworks.components.ingest.config import DataConfig
 from slimworks.components.pusher.config import PushConfig
 from slimworks.components.serving.config import ServingConfig
 from slimworks.components.settings import Settings
+from slimworks.components.statistics.config import RetrainConfig
+from slimworks.components.tracking.config import TrackingConfig
 from slimworks.components.trainer.config import ModelConfig, TrainConfig
 from slimworks.components.transform.config import TransformConfig
-
-
-class KubeflowConfig(Settings):
-    """How the pipeline runs on Kubeflow."""
-
-    image: str = Field(
-        "localhost/slimworks-pipeline:latest", description="Container image of every node."
-    )
-    workspace: str = Field(
-        "/workspace", description="Folder where the shared volume is mounted in each container."
-    )
-    volume_claim: str = Field("slimworks", description="PersistentVolumeClaim of the workspace.")
-
+from slimworks.pipeline import yaml_text
+from slimworks.pipeline.containers.config import ContainersConfig
+from slimworks.pipeline.kubeflow.config import KubeflowConfig
 
 _FILE_SUFFIX = re.compile(
     r"\.(zip|tar|tgz|tar\.(gz|bz2|xz)|csv|tsv|jsonl|parquet|tfrecords?)$", re.IGNORECASE
 )
+CONFIG_FORMAT = 1  # higher where an older SlimWorks would take a key for something else
+_ACCOUNT = re.compile(r"://[^/\s@:]*:[^/\s@]*@")
+_SECRET_FLAG = re.compile(r"--s3_(secret_access_key|session_token)\b")  # Beam's
+_SHOWN_CHARACTERS = 200  # of a wrong value
 
 
 class PipelineConfig(Settings):
@@ -47,6 +45,7 @@ class PipelineConfig(Settings):
 
     name: str = Field("", description="Pipeline name; empty: made from the data folder's name.")
     data: DataConfig = Field(default_factory=DataConfig)
+    retrain: RetrainConfig = Field(default_factory=RetrainConfig)
     transform: TransformConfig = Field(default_factory=TransformConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
@@ -54,7 +53,15 @@ class PipelineConfig(Settings):
     gate: GateConfig = Field(default_factory=GateConfig)
     push: PushConfig = Field(default_factory=PushConfig)
     serving: ServingConfig = Field(default_factory=ServingConfig)
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig)
     kubeflow: KubeflowConfig = Field(default_factory=KubeflowConfig)
+    containers: ContainersConfig = Field(default_factory=ContainersConfig)
+
+    @pydantic.model_validator(mode="after")
+    def _retrain_once(self) -> PipelineConfig:
+        data = self.data
+        self.retrain.with_shorthands(data.retrain_min_new_images, data.retrain_min_drift)
+        return self
 
     @pydantic.field_validator("name")
     @classmethod
@@ -94,20 +101,64 @@ def load_config(
     Raises:
         ConfigError: Unreadable file, unknown key, wrong value, or no data source.
     """
-    values = _read_yaml(path) if path else {}
+    return parse_config(load_values(_read_yaml(path) if path else {}, overrides, data))
+
+
+def load_values(
+    values: Mapping[str, Any], overrides: Sequence[str], data: str | None
+) -> dict[str, Any]:
+    """Applies `key=value` overrides and the data source to nested values.
+
+    Raises:
+        ConfigError: An override that cannot be read.
+    """
+    merged = copy.deepcopy(dict(values))
     for override in overrides:
-        _apply_override(values, override)
+        _apply_override(merged, override)
     if data is not None:
-        _section(values, "data")["source"] = data
-    return parse_config(values)
+        _section(merged, "data")["source"] = data
+    return merged
 
 
 def parse_config(values: Mapping[str, Any]) -> PipelineConfig:
     """Checks a nested mapping. Raises ConfigError naming the first wrong key."""
+    values = dict(values)
+    _require_format(values.pop("format", CONFIG_FORMAT))
     try:
-        return PipelineConfig.model_validate(values)
+        config = PipelineConfig.model_validate(values)
     except pydantic.ValidationError as error:
         raise _config_error(error) from None
+    _refuse_accounts(config.model_dump(mode="json"))
+    return config
+
+
+def _require_format(found: Any) -> None:
+    if not isinstance(found, int) or not 1 <= found <= CONFIG_FORMAT:
+        raise ConfigError(
+            f"The configuration has format {_cut(found)}, this SlimWorks reads up to "
+            f"{CONFIG_FORMAT}.",
+            "Upgrade SlimWorks: docs/upgrading.md. Or write it anew: slimworks init --data PHOTOS.",
+        )
+
+
+def _refuse_accounts(value: Any, key: str = "") -> None:
+    """Every run's folder, report and compiled YAML holds the configuration: no secrets in it."""
+    if isinstance(value, dict | list):
+        entries = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, inside in entries:
+            _refuse_accounts(inside, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, str) and _ACCOUNT.search(value):
+        raise ConfigError(  # never shown: what stands before the '@' may be a password
+            f"{key} holds an account: there is a 'user:password@' in its address.",
+            "Take it out. Credentials come from the environment or the machine's own: "
+            "docs/storage.md.",
+        )
+    elif isinstance(value, str) and (flag := _SECRET_FLAG.match(value)):
+        raise ConfigError(
+            f"{key} holds a secret: {flag[0]}.",
+            "Take it out, and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) "
+            "wherever a worker runs: docs/storage.md.",
+        )
 
 
 def _read_yaml(path: str) -> dict[str, Any]:
@@ -121,7 +172,7 @@ def _read_yaml(path: str) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
     try:
-        values = yaml.safe_load(text)
+        values = yaml_text.load(text)
     except yaml.YAMLError as error:
         problem = " ".join(str(error).split())
         raise ConfigError(f"{path} is not valid YAML: {problem}.", "Mend that line.") from None
@@ -137,7 +188,7 @@ def _read_yaml(path: str) -> dict[str, Any]:
 def _section(values: dict[str, Any], name: str) -> dict[str, Any]:
     section = values.setdefault(name, {})
     if not isinstance(section, dict):
-        raise ConfigError(f"{name} is {section!r}, expected a section.", f"Write `{name}:`.")
+        raise ConfigError(f"{name} is {_cut(section)}, expected a section.", f"Write `{name}:`.")
     return section
 
 
@@ -155,7 +206,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     for name in sections:
         values = _section(values, name)
     try:
-        values[leaf] = yaml.safe_load(text)
+        values[leaf] = yaml_text.load(text)
     except yaml.YAMLError:
         raise ConfigError(
             f"--set {override!r}: the value is not valid YAML.", f"Quote it: {_quoted(key, text)}"
@@ -192,17 +243,31 @@ def _config_error(error: pydantic.ValidationError) -> ConfigError:
     if first["type"] == "string_type" and not isinstance(first["loc"][-1], int):
         fix = f"Quote it, in the config or by {_quoted(key, 'VALUE')}"
     return ConfigError(
-        f"{key} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}.", fix
+        f"{key} is {_cut(first['input'])}: {first['msg'][0].lower()}{first['msg'][1:]}.", fix
     )
+
+
+def _cut(value: Any) -> str:
+    """The value as a message shows it: whole, where it is short."""
+    text = _ACCOUNT.sub("://***@", repr(value))
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
 def _known_keys(location: Sequence[str]) -> list[str]:
     model: Any = PipelineConfig
     for part in location:
-        model = model.model_fields[part].annotation
-    return sorted(model.model_fields)
+        if part in model.model_fields:  # else a place in a list, or a key of a mapping
+            model = _settings_in(model.model_fields[part].annotation)
+    return sorted(field.alias or name for name, field in model.model_fields.items())
+
+
+def _settings_in(annotation: Any) -> Any:
+    """The section itself, or that of the entries of a list or mapping."""
+    entries = [e for e in typing.get_args(annotation) if hasattr(e, "model_fields")]
+    return entries[0] if entries else annotation
 
 
 def to_yaml(config: PipelineConfig) -> str:
     """Returns the resolved configuration as YAML that `--config` reads back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    value = {"format": CONFIG_FORMAT, **config.model_dump(mode="json")}
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)

@@ -55,23 +55,25 @@ class Locations:
     @classmethod
     def local(cls, config: PipelineConfig, paths: PipelinePaths) -> Locations:
         """Locations below a local run root."""
-        base_path = Path(config.push.base_path) if config.push.base_path else paths.serving
+        above = config.push.base_path or str(paths.serving)
+        base_path = above.rstrip("/") if "://" in above else str(Path(above).resolve())
         return cls(
             source=canonical_source(str(config.data.source), config.data),
             pipeline_root=str(paths.artifacts),
             work=str(paths.work),
             state=str(paths.state),
-            base_path=str(base_path.resolve() / (config.serving.model_name or paths.name)),
+            base_path=f"{base_path}/{config.serving.model_name or paths.name}",
         )
 
 
-def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> Any:
+def build_pipeline(config: PipelineConfig, name: str, locations: Locations, force: str = "") -> Any:
     """Returns the `tfx.dsl.Pipeline` of a configuration.
 
     Args:
         config: The resolved configuration.
         name: Pipeline name: the scope of caching and of the baseline.
         locations: Folders.
+        force: JSON of {"by", "reason"} of `run --force`, or empty.
     """
     from tfx.dsl.experimental.conditionals import conditional
     from tfx.orchestration import pipeline as tfx_pipeline
@@ -139,7 +141,9 @@ def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> A
         model=trainer.outputs["model"],
         label_map=label_map,
         baseline_model=baseline.outputs["model"],
+        examples=examples,
         config=config.gate,
+        force=force,
     ).with_id("gate")
     nodes = [
         ingest, statistics, schema, validation, transform, trainer, baseline, evaluator, gate,
@@ -151,6 +155,7 @@ def build_pipeline(config: PipelineConfig, name: str, locations: Locations) -> A
             model=trainer.outputs["model"],
             evaluation=evaluator.outputs["evaluation"],
             blessing=blessing,
+            baseline_model=baseline.outputs["model"],
             config=config.serving,
         ).with_id("replay")
         pusher = Pusher(
@@ -184,14 +189,18 @@ def drift_config(config: PipelineConfig) -> DriftConfig:
     """When drift stops a run and what triggers training: the part of `data` for validation."""
     return DriftConfig(
         stop_above_drift=config.data.stop_above_drift,
-        retrain_min_drift=config.data.retrain_min_drift,
-        retrain_min_new_images=config.data.retrain_min_new_images,
+        retrain=config.retrain.with_shorthands(
+            min_new_images=config.data.retrain_min_new_images,
+            min_drift=config.data.retrain_min_drift,
+        ),
     )
 
 
 def export_config(config: PipelineConfig) -> ExportConfig:
     """What the exported model answers: the part of `serving` that the trainer needs."""
-    return ExportConfig(top_k=config.serving.top_k, min_probability=config.serving.min_probability)
+    return ExportConfig.model_validate(
+        {name: getattr(config.serving, name) for name in ExportConfig.model_fields}
+    )
 
 
 def transform_settings(config: PipelineConfig) -> Any:

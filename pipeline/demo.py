@@ -13,11 +13,12 @@ from typing import Any
 
 from slimworks.components import contracts, files
 from slimworks.components.errors import EXIT_INTERRUPTED, ConfigError, SlimWorksError
+from slimworks.pipeline import next_steps
 from slimworks.pipeline.cli import say
 from slimworks.pipeline.config import load_config
 from slimworks.pipeline.paths import PipelinePaths
 from slimworks.pipeline.run import RunOptions, RunOutcome, run_pipeline
-from slimworks.pipeline.verbs.start import outcome_lines
+from slimworks.pipeline.verbs.start import outcome_lines, pushed_place
 
 NUM_ASKED = 20
 
@@ -113,15 +114,15 @@ def run_demo(root: Path) -> int:
     command = shlex.join(["slimworks", "run", "--config", str(config_path), "--root", str(runs)])
     say(f"$ {command}")
     outcome = run_pipeline(load_config(str(config_path)), RunOptions(root=runs, command=command))
-    *lines, next_command = outcome_lines(outcome)
-    for line in lines:
+    for line in outcome_lines(outcome):
         say(line)
     if outcome.pushed_to is None:
-        say(next_command)
         return outcome.exit_code
     num_right, num_asked = ask_server(outcome, runs)
     say(f"{num_right} of {num_asked} held-out images right, answered over gRPC")
-    say(next_command)
+    place = pushed_place(outcome)
+    assert place is not None
+    say(next_steps.ask_text(*place))
     return outcome.exit_code
 
 

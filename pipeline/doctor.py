@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from slimworks.components import processor
 from slimworks.components.errors import SlimWorksError
 
 # What was tested together (requirements.lock); other versions may work.
@@ -30,6 +31,9 @@ MIN_FREE_BYTES = (
 )  # examples, transformed examples and checkpoints of a few thousand photos
 MIN_MEMORY_BYTES = 4 * 2**30  # training inception_v3 with batch 32 peaks below this
 
+VECTOR_FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
 
 @dataclasses.dataclass(frozen=True)
 class Check:
@@ -41,16 +45,28 @@ class Check:
     fix: str = ""
 
 
-def examine(root: str, server: str | None, model_name: str) -> list[Check]:
+def examine(root: str, server: str | None, model_name: str, is_quick: bool = False) -> list[Check]:
     """Runs every check.
 
     Args:
         root: Run root that is to be written.
         server: host:port of a model server, or None.
         model_name: Model to ask the server for.
+        is_quick: Only what can go wrong while a run goes on: a container's health check, which
+            must not mind the memory and the cores that the run itself takes.
     """
     checks = [_python(), *(_package(name, prefix) for name, prefix in STACK.items())]
-    checks += [_processor(), _memory(), _disk(root), _writable(root), _loopback()]
+    if is_quick:
+        return [*checks, _disk(root), _writable(root)]
+    checks += [
+        _processor(),
+        _gpu(),
+        _huge_pages(),
+        _memory(),
+        _disk(root),
+        _writable(root),
+        _loopback(),
+    ]
     if server:
         checks.append(_server(server, model_name))
     return checks
@@ -79,22 +95,43 @@ def _package(name: str, prefix: str) -> Check:
 
 
 def _processor() -> Check:
-    flags: set[str] = set()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("flags"):
-                flags = set(line.split(":", 1)[1].split())
-                break
-    wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-    offers = [flag for flag in wanted if flag in flags]
-    known = bool(flags)
+    flags = processor.cpu_flags()
+    offers = [flag for flag in VECTOR_FLAGS if flag in flags]
+    has_bfloat16 = flags & processor.BFLOAT16_FLAGS
     return Check(
         "processor",
-        not known or "avx" in flags,
-        f"{os.cpu_count()} cores, {', '.join(offers) or 'no vector extensions known'}",
+        not flags or "avx" in flags,
+        f"{os.cpu_count()} cores, {processor.num_usable_cores():g} of them usable, "
+        f"{', '.join(offers) or 'no vector extensions known'}"
+        + ("; train.bfloat16 has instructions of its own" if has_bfloat16 else ""),
         "TensorFlow's wheels need a processor with AVX.",
     )
+
+
+def _gpu() -> Check:
+    """Asks TensorFlow, seconds to import, only where the driver knows a GPU."""
+    models = processor.nvidia_gpus()
+    if not models:
+        return Check("gpu", True, "none: training runs on the processor")
+    import tensorflow as tf
+
+    num_seen = len(tf.config.list_physical_devices("GPU"))
+    return Check(
+        "gpu",
+        num_seen == len(models),
+        f"{', '.join(models)}; TensorFlow sees {num_seen} of {len(models)}",
+        "Install the CUDA libraries, pip install 'tensorflow[and-cuda]==2.16.*', and look at "
+        "CUDA_VISIBLE_DEVICES.",
+    )
+
+
+def _huge_pages() -> Check:
+    mode = HUGE_PAGES.read_text("ascii") if HUGE_PAGES.exists() else ""
+    chosen = mode.partition("[")[2].partition("]")[0] or "unknown"
+    is_on = chosen == "always" or "hugetlb=1" in os.environ.get("GLIBC_TUNABLES", "")
+    hint = "GLIBC_TUNABLES=glibc.malloc.hugetlb=1 lets training use them"
+    wants_hint = chosen == "madvise" and not is_on
+    return Check("huge pages", True, f"{chosen}; {hint}" if wants_hint else chosen)
 
 
 def _memory() -> Check:

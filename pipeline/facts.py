@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from slimworks.components import contracts, files
+from slimworks.components import contracts, formats
 from slimworks.pipeline.paths import PipelinePaths
 
 
@@ -19,13 +19,19 @@ class RunFacts:
     folders: dict[tuple[str, str], Path]
 
     @classmethod
-    def collect(cls, paths: PipelinePaths, run_id: str) -> RunFacts:
-        """Asks ML Metadata for the outputs of a run's executions."""
+    def collect(cls, paths: PipelinePaths, run_id: str, connection: Any = None) -> RunFacts:
+        """Asks ML Metadata for the outputs of a run's executions.
+
+        Args:
+            paths: Folders of the pipeline.
+            run_id: The run.
+            connection: ML Metadata; None: the SQLite file of the run root.
+        """
         from slimworks.pipeline import metadata
 
         folders: dict[tuple[str, str], Path] = {}
-        with metadata.SqliteMetadata(paths.metadata) as connection:
-            store = connection.store
+        with connection or metadata.SqliteMetadata(paths.metadata) as handle:
+            store = handle.store
             for execution in metadata.executions_of_run(store, run_id):
                 if execution.last_known_state not in (metadata.COMPLETE, metadata.CACHED):
                     continue
@@ -87,7 +93,7 @@ class RunFacts:
         folder = self.folder(node, channel)
         if folder is None or not (folder / name).is_file():
             return None
-        value: dict[str, Any] = files.read_json(folder / name)
+        value: dict[str, Any] = formats.read(folder / name)
         return value
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 import errno
 import logging
+import resource
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +25,8 @@ from slimworks.pipeline import tfx_import
 if TYPE_CHECKING:
     from tfx.orchestration import metadata as tfx_metadata
     from tfx.proto.orchestration import pipeline_pb2
+
+    from slimworks.pipeline.kubeflow.bucket import Bucket
 
 RAN, REUSED, SKIPPED, FAILED = "ran", "reused", "skipped", "failed"
 
@@ -39,12 +43,15 @@ class NodeResult:
     reason: str
     execution_id: int | None = None
     error: dict[str, Any] | None = None  # {"type", "cause", "fix", "exit_code"}
+    cpu_seconds: float = 0.0  # of the node and of the processes that it started and ended
+    peak_memory_bytes: int = 0  # of the largest of these processes, so far
 
     def to_json(self) -> dict[str, Any]:
         """The node's entry in run.json and in `run --json`."""
         value = dataclasses.asdict(self)
         value["cached"] = self.state == REUSED
         value["seconds"] = round(self.seconds, 3)
+        value["cpu_seconds"] = round(self.cpu_seconds, 3)
         return value
 
 
@@ -60,22 +67,45 @@ def bind_run_id(ir: pipeline_pb2.Pipeline, run_id: str) -> None:
 
 
 def launch_node(
-    ir: pipeline_pb2.Pipeline, node_id: str, connection: tfx_metadata.Metadata
+    ir: pipeline_pb2.Pipeline,
+    node_id: str,
+    connection: tfx_metadata.Metadata,
+    bucket: Bucket | None = None,
 ) -> NodeResult:
-    """Runs, reuses or skips one node.
+    """Runs, reuses or skips one node, and says what it used.
 
     Args:
         ir: The compiled pipeline with its run id bound.
         node_id: The node.
         connection: ML Metadata.
+        bucket: Where the artifacts are; None: on this machine.
 
     Returns:
         The result; never raises for a fault of the node itself.
     """
-    tfx_import.prepare()
-    from tfx.orchestration.local import runner_utils
-    from tfx.orchestration.portable import launcher
+    seconds_before, _ = resources_used()
+    result = _launch(ir, node_id, connection, bucket)
+    seconds, peak_bytes = resources_used()
+    return dataclasses.replace(
+        result, cpu_seconds=seconds - seconds_before, peak_memory_bytes=peak_bytes
+    )
 
+
+def resources_used() -> tuple[float, int]:
+    """CPU seconds of this process and its ended children; peak bytes of the largest of them."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): kilobytes, but on macOS bytes
+    cpu_seconds = sum(one.ru_utime + one.ru_stime for one in used)
+    return cpu_seconds, unit * max(one.ru_maxrss for one in used)
+
+
+def _launch(
+    ir: pipeline_pb2.Pipeline,
+    node_id: str,
+    connection: tfx_metadata.Metadata,
+    bucket: Bucket | None,
+) -> NodeResult:
+    tfx_import.prepare()
     from slimworks.pipeline import reasons
 
     node = next(n.pipeline_node for n in ir.nodes if n.pipeline_node.node_info.id == node_id)
@@ -86,15 +116,7 @@ def launch_node(
         )
     if skipped:
         return NodeResult(node_id, SKIPPED, 0.0, skipped)
-    deployment = runner_utils.extract_local_deployment_config(ir)
-    portable = launcher.Launcher(
-        pipeline_node=node,
-        mlmd_connection=connection,
-        pipeline_info=ir.pipeline_info,
-        pipeline_runtime_spec=ir.runtime_spec,
-        executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
-        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
-    )
+    portable = _portable(ir, node, connection, bucket)
     started = time.monotonic()
     error: dict[str, Any] | None = None
     try:
@@ -112,6 +134,8 @@ def launch_node(
         )
         if state in (RAN, REUSED):
             _remove_finished_work(handle.store, execution_id)
+    if bucket is not None and state == RAN:
+        bucket.drop_unfinished()
     if error is not None:
         return NodeResult(node_id, FAILED, seconds, error["cause"], execution_id, error)
     if state == FAILED:
@@ -122,6 +146,32 @@ def launch_node(
             "exit_code": 1,
         }
     return NodeResult(node_id, state, seconds, reason, execution_id, error)
+
+
+def _portable(
+    ir: pipeline_pb2.Pipeline,
+    node: pipeline_pb2.PipelineNode,
+    connection: tfx_metadata.Metadata,
+    bucket: Bucket | None,
+) -> Any:
+    """TFX's launcher of a node."""
+    from tfx.orchestration.local import runner_utils
+    from tfx.orchestration.portable import launcher
+
+    deployment, node_id = runner_utils.extract_local_deployment_config(ir), node.node_info.id
+    arguments = {
+        "pipeline_node": node,
+        "mlmd_connection": connection,
+        "pipeline_info": ir.pipeline_info,
+        "pipeline_runtime_spec": ir.runtime_spec,
+        "executor_spec": runner_utils.extract_executor_spec(deployment, node_id),
+        "custom_driver_spec": runner_utils.extract_custom_driver_spec(deployment, node_id),
+    }
+    if bucket is None:
+        return launcher.Launcher(**arguments)
+    from slimworks.pipeline.bucket_launcher import BucketLauncher
+
+    return BucketLauncher(bucket, **arguments)
 
 
 def _remove_finished_work(store: Any, execution_id: int | None) -> None:

@@ -13,21 +13,25 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
+from slimworks.components import progress
 from slimworks.pipeline import launcher, tfx_import
-from slimworks.pipeline.progress_bar import CLEAR_LINE, TerminalHandler
+from slimworks.pipeline.terminal import StepRecord, View
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
 
 MAX_PARALLEL_NODES = 2  # training and Beam use all cores by themselves
 TERMINATE_SECONDS = 60.0  # a trainer ends its step and writes a checkpoint on SIGTERM
+TICK_SECONDS = 1.0  # of the clock beside a running step
+MAX_MESSAGE = 2000  # letters: what goes through the pipe at once
 _PR_SET_PDEATHSIG = 1
 
 _log = logging.getLogger(__name__)
@@ -38,6 +42,7 @@ def run_nodes(
     metadata_path: Path,
     log_folder: Path,
     on_end: Callable[[launcher.NodeResult], None],
+    view: View,
 ) -> list[launcher.NodeResult]:
     """Runs every node whose upstream nodes succeeded, in topological order.
 
@@ -46,6 +51,7 @@ def run_nodes(
         metadata_path: SQLite file of ML Metadata.
         log_folder: One `<node>.log` each.
         on_end: Called with each result.
+        view: Shows what the nodes say.
 
     Returns:
         Results in the order in which nodes ended; after a failure no new node starts.
@@ -64,24 +70,17 @@ def run_nodes(
                     break
                 del waiting[name]
                 running[name] = _Child(ir, name, metadata_path, log_folder / f"{name}.log")
-            for name in _wait_any(running):
+                view.started(name)
+            for name in _ended(running, view):
                 result = running.pop(name).result()
                 results.append(result)
-                _make_room()
                 on_end(result)
                 failed = failed or result.state == launcher.FAILED
                 done.add(name)
     finally:
         for child in running.values():
-            child.terminate()
+            child.terminate(view)
     return results
-
-
-def _make_room() -> None:
-    """Clears the bar of a node that still runs: it draws it again on the next line."""
-    if sys.stderr.isatty():
-        sys.stderr.write(CLEAR_LINE)
-        sys.stderr.flush()
 
 
 def _ready(waiting: dict[str, Any], done: set[str]) -> Iterator[str]:
@@ -90,9 +89,16 @@ def _ready(waiting: dict[str, Any], done: set[str]) -> Iterator[str]:
             yield name
 
 
-def _wait_any(running: dict[str, _Child]) -> list[str]:
-    by_connection = {child.connection: name for name, child in running.items()}
-    return [by_connection[connection] for connection in wait(list(by_connection))]  # type: ignore[index]
+def _ended(running: dict[str, _Child], view: View) -> list[str]:
+    """Shows what running nodes say until one of them is over; its name, or several."""
+    while True:
+        ready = wait([child.connection for child in running.values()], TICK_SECONDS)
+        view.tick()
+        for child in running.values():
+            if child.connection in ready:
+                child.receive(view)
+        if over := [name for name, child in running.items() if child.is_over]:
+            return over
 
 
 class _Child:
@@ -117,16 +123,26 @@ class _Child:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
         sender.close()
+        self.is_over = False
+        self._result: launcher.NodeResult | None = None
+
+    def receive(self, view: View) -> None:
+        """Takes what the process sent: a record, its result, or its end."""
+        try:
+            sent = self.connection.recv()
+        except EOFError:
+            self.is_over = True
+            return
+        if isinstance(sent, StepRecord):
+            view.record(self.name, sent)
+        else:
+            self._result = sent
 
     def result(self) -> launcher.NodeResult:
-        """Reads the result; a process that died without one is a failure."""
-        try:
-            result = self.connection.recv()
-        except EOFError:
-            result = None
+        """The result; a process that died without one is a failure."""
         self.process.join()
-        if isinstance(result, launcher.NodeResult):
-            return result
+        if self._result is not None:
+            return self._result
         code = self.process.exitcode
         how = f"was killed by signal {-code}" if code and code < 0 else f"ended with code {code}"
         hint = " (out of memory?)" if code == -signal.SIGKILL else ""
@@ -139,10 +155,13 @@ class _Child:
         seconds = time.monotonic() - self.started
         return launcher.NodeResult(self.name, launcher.FAILED, seconds, error["cause"], None, error)
 
-    def terminate(self) -> None:
-        """Asks the process to stop, then makes it."""
+    def terminate(self, view: View) -> None:
+        """Asks the process to stop, shows what it saves, then makes it stop."""
         self.process.terminate()
-        self.process.join(TERMINATE_SECONDS)
+        deadline = time.monotonic() + TERMINATE_SECONDS
+        while not self.is_over and self.connection.poll(max(0.0, deadline - time.monotonic())):
+            self.receive(view)
+        self.process.join(max(0.0, deadline - time.monotonic()))
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
@@ -156,14 +175,16 @@ def _run_child(
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks by SIGTERM
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
-    terminal = _redirect_output(log_path)
+    _redirect_output(log_path)
     faulthandler.enable()
-    _forward_log(terminal, name, metadata_path.parent)
+    handler = _forward_log(sender, name, metadata_path.parent)
     from slimworks.pipeline.metadata import SqliteMetadata
 
     exit_code = 0
     try:
-        sender.send(launcher.launch_node(ir, name, SqliteMetadata(metadata_path)))
+        result = launcher.launch_node(ir, name, SqliteMetadata(metadata_path))
+        with handler.sending:
+            sender.send(result)
     except KeyboardInterrupt:
         exit_code = 130
     except BaseException:
@@ -187,29 +208,35 @@ def _die_with_parent(parent: int) -> None:
             os._exit(1)
 
 
-def _redirect_output(log_path: Path) -> IO[str]:
-    """Sends stdout and stderr of this process to a file; returns the terminal's stderr."""
-    terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
+def _redirect_output(log_path: Path) -> None:
+    """Sends stdout and stderr of this process to a file."""
     log = open(log_path, "a", buffering=1, encoding="utf-8", errors="replace")  # noqa: SIM115
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
-    return terminal
 
 
-class _TerminalFormatter(logging.Formatter):
-    """A node's line, indented below its name; folders relative to the pipeline's own."""
+class _ParentHandler(logging.Handler):
+    """Sends a node's records to the run, which shows them."""
 
-    def __init__(self, name: str, home: Path) -> None:
+    def __init__(self, sender: Connection, name: str, home: Path) -> None:
         super().__init__()
-        self._name, self._home = name, f"{home}/"
+        self.sending = threading.RLock()
+        self._sender = sender
+        self._prefix, self._home = f"{name}: ", f"{home}/"
 
-    def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage().removeprefix(f"{self._name}: ")
-        return f"  {self._name:<11}{message.replace(self._home, '')}"
+    def emit(self, record: logging.LogRecord) -> None:
+        """Sends one record; folders relative to the pipeline's own."""
+        try:
+            message = record.getMessage().removeprefix(self._prefix).replace(self._home, "")
+            state = progress.state_of(record)
+            with self.sending:
+                self._sender.send(StepRecord(record.levelno, message[:MAX_MESSAGE], state))
+        except Exception:
+            self.handleError(record)
 
 
-def _forward_log(terminal: IO[str], name: str, home: Path) -> None:
-    """Log file: everything from INFO up; terminal: SlimWorks's own lines."""
+def _forward_log(sender: Connection, name: str, home: Path) -> _ParentHandler:
+    """Log file: everything from INFO up; the run: SlimWorks's own lines, and progress."""
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)
@@ -217,11 +244,12 @@ def _forward_log(terminal: IO[str], name: str, home: Path) -> None:
     file_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root.addHandler(file_handler)
     root.setLevel(logging.INFO)
-    # The bar takes a record four times a second; the file only every ten seconds.
+    # A look at the work makes a record four times a second; the file takes one in ten seconds.
     file_handler.setLevel(logging.INFO)
-    terminal_handler = TerminalHandler(terminal)
+    progress.LOGGER.setLevel(logging.DEBUG)
+    parent = _ParentHandler(sender, name, home)
     # Errors come back as cause and fix; their tracebacks are for the file.
-    terminal_handler.addFilter(lambda record: record.levelno < logging.ERROR)
-    terminal_handler.setFormatter(_TerminalFormatter(name, home))
-    logging.getLogger("slimworks").addHandler(terminal_handler)
+    parent.addFilter(lambda record: record.levelno < logging.ERROR)
+    logging.getLogger("slimworks").addHandler(parent)
     logging.getLogger("slimworks").setLevel(logging.INFO)
+    return parent

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from pathlib import Path
 from typing import IO, Any
 
+from ml_metadata import errors
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
+
+from slimworks.components.errors import ConfigError
+from slimworks.pipeline.kubeflow.config import PASSWORD_VARIABLE, MetadataConfig
 
 COMPLETE = metadata_store_pb2.Execution.COMPLETE
 CACHED = metadata_store_pb2.Execution.CACHED
@@ -43,6 +48,66 @@ class SqliteMetadata(metadata.Metadata):
         if self._depth == 0 and self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def connect(config: MetadataConfig, path: Path) -> metadata.Metadata:
+    """Returns the connection of a configuration, not opened yet.
+
+    Args:
+        config: Kind and address; the password comes from the environment.
+        path: The file, where the kind is sqlite.
+    """
+    if config.kind == "sqlite":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return SqliteMetadata(path)
+    if config.kind == "grpc":
+        return metadata.Metadata(
+            metadata_store_pb2.MetadataStoreClientConfig(
+                host=config.host, port=config.resolved_port
+            )
+        )
+    password = os.environ.get(PASSWORD_VARIABLE, "")
+    if config.kind == "mysql":
+        return metadata.Metadata(
+            metadata.mysql_metadata_connection_config(
+                config.host, config.resolved_port, config.database, config.user, password
+            )
+        )
+    settings = metadata_store_pb2.ConnectionConfig()
+    settings.postgresql.host = config.host
+    settings.postgresql.port = str(config.resolved_port)
+    settings.postgresql.dbname = config.database
+    settings.postgresql.user = config.user
+    settings.postgresql.password = _quoted(password)
+    return metadata.Metadata(settings)
+
+
+def _quoted(value: str) -> str:
+    """A value of a PostgreSQL connection string: ML Metadata puts it there as it stands."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def check_reachable(config: MetadataConfig, connection: metadata.Metadata) -> None:
+    """Asks the store something before a step relies on it.
+
+    Raises:
+        ConfigError: It does not answer, or refuses.
+    """
+    try:
+        with connection as handle:
+            handle.store.get_context_types()
+    except (RuntimeError, errors.StatusError):  # the database's own words are in the log only
+        where = f"{config.kind} at {config.host}:{config.resolved_port}"
+        if config.kind == "grpc":
+            fix = "Check kubeflow.metadata.host and port, and that the server runs."
+        else:
+            where += f", database {config.database}, user {config.user}"
+            fix = (
+                f"Check kubeflow.metadata and {PASSWORD_VARIABLE}; the database must exist and "
+                "the user may create tables in it."
+            )
+        raise ConfigError(f"ML Metadata does not answer: {where}.", fix) from None
 
 
 def executions_of_node(store: Any, pipeline_name: str, node: str) -> list[Any]:
@@ -86,18 +151,28 @@ def properties_of_execution(execution: Any) -> dict[str, Any]:
     return values
 
 
-def abandon_unfinished(store: Any, pipeline_name: str, nodes: tuple[str, ...]) -> list[str]:
+def abandon_unfinished(
+    store: Any, pipeline_name: str, nodes: tuple[str, ...], run_id: str | None = None
+) -> list[str]:
     """Marks executions that a killed run left running as failed.
+
+    Args:
+        store: ML Metadata.
+        pipeline_name: The pipeline.
+        nodes: Of which.
+        run_id: Only those of this run.
 
     Returns:
         Output folders of those executions: they are incomplete and can go.
     """
     folders: list[str] = []
+    of_run = None if run_id is None else {e.id for e in executions_of_run(store, run_id)}
     for node in nodes:
         unfinished = [
             execution
             for execution in executions_of_node(store, pipeline_name, node)
             if execution.last_known_state in (RUNNING, NEW)
+            and (of_run is None or execution.id in of_run)
         ]
         for execution in unfinished:
             execution.last_known_state = FAILED

@@ -105,8 +105,15 @@ class PipelinePaths:
     def check_format(self) -> None:
         """Raises ConfigError where a newer SlimWorks wrote the folder."""
         marker = self.home / "slimworks.json"
-        found = files.read_json(marker)
-        if found["format"] > ROOT_FORMAT:
+        try:
+            found = files.read_json(marker)
+            is_newer = found["format"] > ROOT_FORMAT
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{marker} is damaged: {error!r:.200}.",
+                'Restore it from a backup, or write {"format": 1} into it.',
+            ) from error
+        if is_newer:
             raise ConfigError(
                 f"{self.home} was written by SlimWorks {found.get('slimworks', '?')} "
                 f"(run root format {found['format']}); this SlimWorks "

@@ -22,11 +22,15 @@ _PROPERTY_NAMES = {
     "previous_statistics": "the statistics of the span before it",
     "trained_statistics": "the statistics of the last judged model",
     "has_triggers": "whether training waits for new data",
+    "force": "--force",
+    "is_due": "the age of the last model",
+    "is_too_soon": "the age of the last model",
+    "earlier_models": "the models judged so far",
 }
 
 
 _NOT_BLESSED = "not needed: the gate did not bless the model"
-_NOT_TRIGGERED = "not needed: too little is new (data.retrain_...)"
+_NOT_TRIGGERED = "not needed: too little is new (retrain.when)"
 
 
 def skipped_above(

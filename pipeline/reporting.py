@@ -1,4 +1,4 @@
-"""Hands a run's facts to the report library."""
+"""Hands a run's facts to the report library, and to what else is told of it."""
 
 from __future__ import annotations
 
@@ -6,25 +6,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slimworks.components import contracts
-from slimworks.components.report.report import ReportInputs, write_report
+from slimworks.components.report.cards import write_cards
+from slimworks.components.report.facts import ReportInputs
+from slimworks.components.report.report import write_report
 from slimworks.pipeline.facts import RunFacts
 
 if TYPE_CHECKING:
     from slimworks.pipeline.run import RunOutcome
 
 
-def write_run_report(
-    path: Path,
+def write_run_report(path: Path, inputs: ReportInputs) -> None:
+    """Writes the run's self-contained report.html, and the cards of the version it pushed."""
+    write_report(str(path), inputs)
+    write_cards(inputs)
+
+
+def report_inputs(
+    run_folder: Path,
     facts: RunFacts,
     outcome: RunOutcome,
     config_yaml: str,
     command: str,
     worst_mistakes: int,
-) -> None:
-    """Writes the run's self-contained report.html; sections without facts are left out."""
+) -> ReportInputs:
+    """Says where the facts of a run are."""
     blessing, replay = facts.folder("gate", "blessing"), facts.folder("replay", "replay")
     anomalies = facts.folder("validation", "anomalies")
-    inputs = ReportInputs(
+    return ReportInputs(
         run_id=outcome.run_id,
         name=outcome.name,
         title=f"{outcome.name}: run {outcome.run_id}",
@@ -36,6 +44,7 @@ def write_run_report(
         examples_dir=_text(facts.folder("ingest", "examples")),
         decision_path=_text(blessing and blessing / contracts.DECISION_FILE),
         replay_path=_text(replay and replay / contracts.REPLAY_FILE),
+        manifest_path=str(run_folder / contracts.MANIFEST_FILE),
         pushed=facts.pushed(),
         steps=[_step(step) for step in outcome.steps if step["name"] != "baseline"],
         config_yaml=config_yaml,
@@ -43,7 +52,6 @@ def write_run_report(
         error=outcome.error,
         worst_mistakes=worst_mistakes,
     )
-    write_report(str(path), inputs)
 
 
 def _text(path: Path | None) -> str | None:
@@ -51,4 +59,7 @@ def _text(path: Path | None) -> str | None:
 
 
 def _step(step: dict[str, Any]) -> dict[str, Any]:
-    return {key: step[key] for key in ("name", "seconds", "cached", "reason", "state")}
+    keys = (
+        "name", "seconds", "cached", "reason", "state", "cpu_seconds", "peak_memory_bytes",
+    )  # fmt: skip
+    return {key: step[key] for key in keys if key in step}

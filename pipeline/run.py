@@ -4,31 +4,42 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import getpass
+import json
 import logging
+import os
 import shutil
 import signal
+import socket
+import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from slimworks.components import contracts, files
+from slimworks.components import contracts, files, formats
 from slimworks.components.errors import (
     EXIT_CRASH,
     EXIT_PUSHED,
     EXIT_REFUSED,
     ConfigError,
-    nearest,
 )
 from slimworks.components.ingest.sources.detect import canonical_source
-from slimworks.pipeline import dag, launcher
+from slimworks.pipeline import budget, dag, launcher, selection
 from slimworks.pipeline.cli import say
 from slimworks.pipeline.config import PipelineConfig, pipeline_name, to_yaml
 from slimworks.pipeline.facts import RunFacts
+from slimworks.pipeline.kubeflow.config import MetadataConfig
+from slimworks.pipeline.manifest import run_manifest
 from slimworks.pipeline.paths import PipelinePaths, exclusive, new_run_id
+from slimworks.pipeline.plan import plan_line
+from slimworks.pipeline.terminal import View, new_view
+
+LOCAL, CONTAINERS = "local", "containers"
 
 _log = logging.getLogger(__name__)
+_FORMAT = {"format": formats.NEWEST["run.json"]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +50,11 @@ class RunOptions:
     first_step: str | None = None
     last_step: str | None = None
     no_cache: str | None = None  # a step, or "all"
+    budget_seconds: float | None = None  # wins over train.budget_seconds
     command: str = "slimworks run"
+    force: str | None = None  # why the candidate is pushed though the gate refuses it
+    runner: str = LOCAL
+    image: str | None = None  # of the containers; None: kubeflow.image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +75,9 @@ class RunOutcome:
     seconds: float
     label_map_version: int | None = None
     data: dict[str, Any] | None = None
+    model: str | None = None
+    manifest: str | None = None
+    tracking: dict[str, str] = dataclasses.field(default_factory=dict)  # sink: address or reason
     gate_table: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -70,7 +88,7 @@ class RunOutcome:
 
 
 def run_pipeline(config: PipelineConfig, options: RunOptions) -> RunOutcome:
-    """Runs the pipeline on this machine.
+    """Runs the pipeline on this machine, in processes or in containers.
 
     Args:
         config: The configuration; `data.source` must be set.
@@ -83,13 +101,21 @@ def run_pipeline(config: PipelineConfig, options: RunOptions) -> RunOutcome:
         raise ConfigError(
             "No data: data.source is not set.", "Give a folder of photos: slimworks run --data DIR."
         )
-    _check_steps(options)
+    started = time.time()
+    if options.budget_seconds is not None:
+        train = config.train.model_copy(update={"budget_seconds": options.budget_seconds})
+        config = config.model_copy(update={"train": train})
+    selection.check_steps(options)
+    _check_force(options)
     paths = PipelinePaths(
         options.root.resolve(), config.name or pipeline_name(str(config.data.source))
     )
     _check_inputs(config, paths)
+    _check_trackers(config)
+    _check_runner(config, options)
     paths.create(canonical_source(str(config.data.source), config.data), bool(config.name))
     with exclusive(paths), _terminate_as_interrupt():
+        budget.set_deadline(paths, started, config.train.budget_seconds)
         return _run(config, options, paths)
 
 
@@ -110,24 +136,24 @@ def _terminate_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _check_steps(options: RunOptions) -> None:
-    for option, step in (
-        ("--from", options.first_step),
-        ("--until", options.last_step),
-        ("--no-cache", None if options.no_cache == "all" else options.no_cache),
-    ):
-        if step is not None and step not in dag.NODES:
-            raise ConfigError(
-                f"{option} {step!r} is no step.{nearest(step, dag.NODES)}",
-                f"Steps: {', '.join(dag.NODES)}.",
-            )
-    if options.first_step and options.last_step:
-        first, last = (dag.NODES.index(s) for s in (options.first_step, options.last_step))
-        if first > last:
-            raise ConfigError(
-                f"--from {options.first_step} comes after --until {options.last_step}.",
-                f"Steps: {', '.join(dag.NODES)}.",
-            )
+def _check_force(options: RunOptions) -> None:
+    if options.force is not None and not options.force.strip():
+        raise ConfigError(
+            "--force has no reason.",
+            'Say why, for the ledger: --force "the old model fails on the new camera".',
+        )
+
+
+def _force_json(options: RunOptions) -> str:
+    """What the gate takes: who, and why, on one line; empty without --force."""
+    if options.force is None:
+        return ""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        user = f"uid {os.getuid()}"
+    by = f"{user}@{socket.gethostname()}"
+    return json.dumps({"by": by, "reason": " ".join(options.force.split())})
 
 
 def _check_inputs(config: PipelineConfig, paths: PipelinePaths) -> None:
@@ -143,6 +169,21 @@ def _check_inputs(config: PipelineConfig, paths: PipelinePaths) -> None:
         )
 
 
+def _check_trackers(config: PipelineConfig) -> None:
+    if config.tracking.mlflow_uri:
+        from slimworks.components.tracking.mlflow_sink import check_installed
+
+        check_installed()
+
+
+def _check_runner(config: PipelineConfig, options: RunOptions) -> None:
+    if options.runner == CONTAINERS:
+        from slimworks.pipeline.containers import running
+
+        running.refuse_force(options.force)
+        running.prepare(config, options.image or config.kubeflow.image)
+
+
 def _run(config: PipelineConfig, options: RunOptions, paths: PipelinePaths) -> RunOutcome:
     from slimworks.pipeline import tfx_import
 
@@ -151,50 +192,96 @@ def _run(config: PipelineConfig, options: RunOptions, paths: PipelinePaths) -> R
     run_folder = paths.run(run_id)
     run_folder.mkdir(parents=True)
     files.write_text(run_folder / "config.yaml", to_yaml(config))
-    record: dict[str, Any] = {"run_id": run_id, "name": paths.name, "state": "running", "steps": []}
+    record: dict[str, Any] = {**_FORMAT, "run_id": run_id, "name": paths.name}
+    record.update(state="running", steps=[])
     files.write_json(run_folder / "run.json", record)
     say(f"run {run_id} of {paths.name}: {config.data.source} -> {paths.home}")
+    last = dag.NODES.index(options.last_step) if options.last_step else len(dag.NODES) - 1
+    say(plan_line(config, paths, dag.NODES[: last + 1]))
     tfx_import.load()
-    from slimworks.pipeline import local_runner
-    from slimworks.pipeline.metadata import SqliteMetadata, abandon_unfinished
+    from slimworks.pipeline.metadata import abandon_unfinished, check_reachable, connect
 
-    ir = _compiled(config, options, paths, run_id)
-    with SqliteMetadata(paths.metadata) as connection:
-        abandoned = abandon_unfinished(connection.store, paths.name, dag.NODES)
+    is_local = options.runner == LOCAL
+    kept_in = MetadataConfig() if is_local else config.kubeflow.metadata
+    connection = connect(kept_in, paths.metadata)
+    if kept_in.kind != "sqlite":
+        check_reachable(kept_in, connection)
+    with connection as handle:
+        abandoned = abandon_unfinished(handle.store, paths.name, dag.NODES)
     _remove_unfinished(paths, abandoned)
     results: list[launcher.NodeResult] = []
 
-    def on_end(result: launcher.NodeResult) -> None:
-        results.append(result)
-        _say_result(result)
-
     try:
-        local_runner.run_nodes(ir, paths.metadata, run_folder / "logs", on_end)
+        with new_view(sys.stderr) as view:
+
+            def on_end(result: launcher.NodeResult) -> None:
+                results.append(result)
+                view.ended(result)
+
+            run = _run_in_processes if is_local else _run_in_containers
+            run(config, options, paths, run_id, on_end, view)
     except KeyboardInterrupt:
         steps = [result.to_json() for result in results]
         record.update(state="interrupted", steps=steps)
         files.write_json(run_folder / "run.json", record)
         raise
-    return _conclude(config, options, paths, run_id, results, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    if not is_local:  # the exit handler has concluded it, if nothing went wrong with that, too
+        from slimworks.pipeline.kubeflow import finishing
+
+        outcome = finishing.read_outcome(paths, run_id, connection)
+        if outcome is not None:
+            return dataclasses.replace(outcome, seconds=round(seconds, 1))
+    return conclude(config, options, paths, run_id, results, seconds, connection)
+
+
+def _run_in_processes(
+    config: PipelineConfig,
+    options: RunOptions,
+    paths: PipelinePaths,
+    run_id: str,
+    on_end: Callable[[launcher.NodeResult], None],
+    view: View,
+) -> None:
+    from slimworks.pipeline import local_runner
+
+    ir = _compiled(config, options, paths, run_id)
+    local_runner.run_nodes(ir, paths.metadata, paths.run(run_id) / "logs", on_end, view)
+
+
+def _run_in_containers(
+    config: PipelineConfig,
+    options: RunOptions,
+    paths: PipelinePaths,
+    run_id: str,
+    on_end: Callable[[launcher.NodeResult], None],
+    view: View,
+) -> None:
+    from slimworks.pipeline.containers import running, surroundings
+
+    locations = dag.Locations.local(config, paths)
+    ir = dag.compile_pipeline(dag.build_pipeline(config, paths.name, locations))
+    uncached, kept = selection.uncached_and_kept(options, selection.upstream_of(ir))
+    running.run_steps(
+        surroundings.as_seen_in_containers(config, paths, uncached),
+        paths,
+        run_id,
+        image=options.image or config.kubeflow.image,
+        command=options.command,
+        wanted=kept,
+        on_end=on_end,
+        view=view,
+    )
 
 
 def _compiled(
     config: PipelineConfig, options: RunOptions, paths: PipelinePaths, run_id: str
 ) -> Any:
     """Compiles the pipeline, keeps the wanted steps and binds the run id."""
-    pipeline = dag.build_pipeline(config, paths.name, dag.Locations.local(config, paths))
+    locations = dag.Locations.local(config, paths)
+    pipeline = dag.build_pipeline(config, paths.name, locations, _force_json(options))
     ir = dag.compile_pipeline(pipeline)
-    upstream = {n.pipeline_node.node_info.id: set(n.pipeline_node.upstream_nodes) for n in ir.nodes}
-    no_cache: set[str] = set()
-    if options.no_cache == "all":
-        no_cache = set(upstream)
-    elif options.no_cache:
-        no_cache = {options.no_cache}
-    if options.first_step:
-        no_cache |= {n for n in upstream if options.first_step in _ancestors(n, upstream) | {n}}
-    keep = set(upstream)
-    if options.last_step:
-        keep = _ancestors(options.last_step, upstream) | {options.last_step}
+    no_cache, keep = selection.uncached_and_kept(options, selection.upstream_of(ir))
     nodes = [node for node in ir.nodes if node.pipeline_node.node_info.id in keep]
     for node in nodes:
         if node.pipeline_node.node_info.id in no_cache:
@@ -206,16 +293,6 @@ def _compiled(
     return ir
 
 
-def _ancestors(node: str, upstream: dict[str, set[str]]) -> set[str]:
-    found: set[str] = set()
-    pending = [node]
-    while pending:
-        for parent in upstream[pending.pop()] - found:
-            found.add(parent)
-            pending.append(parent)
-    return found
-
-
 def _remove_unfinished(paths: PipelinePaths, executions: Sequence[str]) -> None:
     """Removes the partial outputs of executions that a killed run left behind."""
     for execution in executions:
@@ -225,21 +302,37 @@ def _remove_unfinished(paths: PipelinePaths, executions: Sequence[str]) -> None:
             shutil.rmtree(folder)
 
 
-def _conclude(
+def conclude(
     config: PipelineConfig,
     options: RunOptions,
     paths: PipelinePaths,
     run_id: str,
     results: Sequence[launcher.NodeResult],
     seconds: float,
+    connection: Any = None,
 ) -> RunOutcome:
-    from slimworks.components.gate.table import format_table
-    from slimworks.pipeline.reporting import write_run_report
+    """Collects what a run left behind into run.json, manifest, report and trackers.
 
-    facts = RunFacts.collect(paths, run_id)
+    Args:
+        config: The run's configuration.
+        options: How it was run.
+        paths: Folders of the pipeline.
+        run_id: The run.
+        results: Of its nodes.
+        seconds: How long it took.
+        connection: ML Metadata; None: the SQLite file of the run root.
+    """
+    from slimworks.components.gate.table import format_table
+    from slimworks.pipeline.reporting import report_inputs, write_run_report
+    from slimworks.pipeline.tracking import track
+
+    facts = RunFacts.collect(paths, run_id, connection)
     error = next((r.error for r in results if r.state == launcher.FAILED), None)
     report = paths.run(run_id) / "report.html"
+    manifest = paths.run(run_id) / contracts.MANIFEST_FILE
+    files.write_json(manifest, run_manifest(facts, options.command, config.data.split_seed))
     decision, pushed = facts.decision(), facts.pushed()
+    model = facts.folder("trainer", "model")
     outcome = RunOutcome(
         run_id=run_id,
         name=paths.name,
@@ -255,19 +348,35 @@ def _conclude(
         seconds=round(seconds, 1),
         label_map_version=facts.label_map_version(),
         data=facts.data(),
+        model=None if model is None else str(model),
+        manifest=str(manifest),
         gate_table=format_table(decision) if decision else "",
     )
-    files.write_json(paths.run(run_id) / "run.json", {**outcome.to_json(), "state": "ended"})
+    _write_ended(paths, outcome)
+    inputs = report_inputs(
+        paths.run(run_id),
+        facts,
+        outcome,
+        to_yaml(config),
+        options.command,
+        config.evaluate.worst_mistakes,
+    )
     try:
-        write_run_report(
-            report, facts, outcome, to_yaml(config), options.command, config.evaluate.worst_mistakes
-        )
+        write_run_report(report, inputs)
     except Exception:
         # The model is pushed or refused already: a page that cannot be drawn must not hide that.
         _log.exception("the report could not be written")
         outcome = dataclasses.replace(outcome, report=None)
-        files.write_json(paths.run(run_id) / "run.json", {**outcome.to_json(), "state": "ended"})
+        _write_ended(paths, outcome)
+    if tracking := track(config, inputs, report, outcome):
+        outcome = dataclasses.replace(outcome, tracking=tracking)
+        _write_ended(paths, outcome)
     return outcome
+
+
+def _write_ended(paths: PipelinePaths, outcome: RunOutcome) -> None:
+    value = {**_FORMAT, **outcome.to_json(), "state": "ended"}
+    files.write_json(paths.run(outcome.run_id) / "run.json", value)
 
 
 def _exit_code(error: dict[str, Any] | None, decision: dict[str, Any] | None) -> int:
@@ -278,9 +387,3 @@ def _exit_code(error: dict[str, Any] | None, decision: dict[str, Any] | None) ->
     if decision["verdict"] == contracts.INCONCLUSIVE and decision["on_inconclusive"] == "keep":
         return EXIT_PUSHED
     return EXIT_REFUSED
-
-
-def _say_result(result: launcher.NodeResult) -> None:
-    """One line for a step on stderr; the baseline's look-up is part of the evaluation."""
-    if result.name != "baseline" or result.state == launcher.FAILED:
-        say(f"{result.name:<11} {result.state:<8}{result.seconds:7.1f} s  {result.reason}")

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from slimworks.components import files
-from slimworks.components.contracts import version_folders
 from slimworks.components.errors import ConfigError
+from slimworks.pipeline import next_steps
 from slimworks.pipeline.cli import emit, say, verb
 
 _CONFIG_OPTIONS = (
@@ -28,7 +28,8 @@ _CONFIG_OPTIONS = (
 )
 
 
-def _config_options(function: Any) -> Any:
+def config_options(function: Any) -> Any:
+    """Adds --data, --config and --set."""
     for option in reversed(_CONFIG_OPTIONS):
         function = option(function)
     return function
@@ -38,16 +39,31 @@ def _config_options(function: Any) -> Any:
     "run",
     "  slimworks run --data photos/\n"
     "  slimworks run --config pipeline.yaml --set train.epochs=5\n"
+    "  slimworks run --data photos/ --budget 10m          end in ten minutes\n"
     "  slimworks run --data photos/ --until ingest        only check the photos\n"
-    "  slimworks run --data photos/ --no-cache=trainer    train again\n",
+    "  slimworks run --data photos/ --no-cache=trainer    train again\n"
+    "  slimworks run --data photos/ --runner containers   as on Kubeflow, by podman\n",
 )
-@_config_options
+@config_options
 @click.option("--root", default="slimworks-runs", show_default=True, help="Where runs are kept.")
-@click.option("--runner", type=click.Choice(["local"]), default="local", show_default=True)
+@click.option(
+    "--runner",
+    type=click.Choice(["local", "containers"]),
+    default="local",
+    show_default=True,
+    help="containers: each step of the compiled pipeline in podman or docker.",
+)
+@click.option("--image", metavar="REF", help="Of the containers; default: kubeflow.image.")
 @click.option("--from", "first_step", metavar="STEP", help="Run STEP and what follows anew.")
 @click.option("--until", "last_step", metavar="STEP", help="Stop after STEP.")
 @click.option(
     "--no-cache", is_flag=False, flag_value="all", metavar="[STEP]", help="Reuse nothing (of STEP)."
+)
+@click.option(
+    "--force", metavar="REASON", help="Push past a refusal of the gate; the ledger keeps why."
+)
+@click.option(
+    "--budget", metavar="TIME", help="Wall time of the whole run (10m, 1h30m): trains what fits."
 )
 def run_verb(
     data: str | None,
@@ -55,9 +71,12 @@ def run_verb(
     overrides: tuple[str, ...],
     root: str,
     runner: str,
+    image: str | None,
     first_step: str | None,
     last_step: str | None,
     no_cache: str | None,
+    force: str | None,
+    budget: str | None,
     as_json: bool,
     debug: bool,
 ) -> int:
@@ -66,6 +85,7 @@ def run_verb(
     Exit codes: 0 pushed or nothing to do, 2 usage or config, 3 data, 4 training,
     5 serving check, 10 the gate refused, 130 interrupted.
     """
+    from slimworks.pipeline.budget import parse_duration
     from slimworks.pipeline.config import load_config
     from slimworks.pipeline.run import RunOptions, run_pipeline
 
@@ -75,14 +95,41 @@ def run_verb(
         first_step=first_step,
         last_step=last_step,
         no_cache=no_cache,
+        budget_seconds=None if budget is None else parse_duration(budget),
         command=shlex.join(["slimworks", *sys.argv[1:]]),
+        force=force,
+        runner=runner,
+        image=image,
     )
     outcome = run_pipeline(config, options)
     for line in outcome_lines(outcome):
         say(line)
+    asked = pushed_place(outcome)
     if as_json:
-        emit(outcome.to_json(), True, "")
+        servers = config.push.server
+        calls = None if asked is None else next_steps.ask_commands(*asked, servers)
+        emit(outcome.to_json() | {"call_examples": calls}, True, "")
+    elif asked is not None:
+        say(next_steps.ask_text(*asked, config.push.server))
     return outcome.exit_code
+
+
+def pushed_place(outcome: Any) -> tuple[str, int | None] | None:
+    """Base path of what a run pushed, and its version where that is the live one."""
+    if outcome.version is None:
+        return None
+    base_path = _base_path(outcome)
+    return base_path, outcome.version if outcome.version == _live_version(base_path) else None
+
+
+def _base_path(outcome: Any) -> str:
+    return str(outcome.pushed_to).rpartition("/")[0]
+
+
+def _live_version(base_path: str) -> int | None:
+    from slimworks.components.pusher.destination import open_destination
+
+    return max(open_destination(base_path).versions(), default=None)
 
 
 def outcome_lines(outcome: Any) -> list[str]:
@@ -107,19 +154,20 @@ def outcome_lines(outcome: Any) -> list[str]:
         reused = any(s["name"] == "pusher" and s["cached"] for s in outcome.steps)
         verb_text = "already pushed as" if reused else "pushed as"
         lines.append(f"{verb_text} version {outcome.version}: {outcome.pushed_to}")
-        live = max(version_folders(Path(str(outcome.pushed_to)).parent), default=None)
+        live = _live_version(_base_path(outcome))
         if live != outcome.version:
             lines.append(
                 f"not live: version {live} is (slimworks history says why; "
                 f"slimworks rollback {outcome.version} --base-path "
-                f"{shlex.quote(str(Path(str(outcome.pushed_to)).parent))} serves this one again)"
+                f"{shlex.quote(_base_path(outcome))} serves this one again)"
             )
     lines.append(f"report: {outcome.report or 'could not be written'}")
+    if outcome.model is not None:
+        lines.append(f"model: {outcome.model}")
+        lines.append(f"curves: tensorboard --logdir {shlex.quote(outcome.model)}/logs")
+        lines.append(f"manifest: {outcome.manifest} (slimworks verify makes the model again)")
     lines.append(f"took {outcome.seconds:.1f} s")
-    if outcome.version is not None:
-        base_path = Path(str(outcome.pushed_to)).parent
-        lines.append(f"next: slimworks serve --model_base_path={shlex.quote(str(base_path))}")
-    elif outcome.error is None and outcome.verdict is not None:
+    if outcome.version is None and outcome.error is None and outcome.verdict is not None:
         lines.append(f"next: slimworks show {outcome.run_id}")
     return lines
 
@@ -162,7 +210,7 @@ def init_verb(directory: str, data: str, force: bool, as_json: bool, debug: bool
     "  slimworks compile --data /workspace/photos --image registry/slimworks:1 \\\n"
     "      --output pipeline.kfp.yaml\n",
 )
-@_config_options
+@config_options
 @click.option("--image", metavar="REF", help="Container image; default: kubeflow.image.")
 @click.option("--output", required=True, metavar="FILE", help="Where the YAML goes.")
 def compile_verb(
@@ -176,7 +224,7 @@ def compile_verb(
 ) -> int:
     """Write the pipeline as Kubeflow Pipelines YAML: one container a step."""
     from slimworks.pipeline.config import load_config
-    from slimworks.pipeline.kubeflow import compile_to_kubeflow
+    from slimworks.pipeline.kubeflow.compiling import compile_to_kubeflow
 
     config = load_config(config_path, overrides, data)
     steps = compile_to_kubeflow(config, image or config.kubeflow.image, Path(output))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import shutil
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ import click
 
 from slimworks.components import contracts, files
 from slimworks.components.errors import ConfigError, DataError
-from slimworks.pipeline import tfx_import
-from slimworks.pipeline.cli import emit, verb
-from slimworks.pipeline.progress_bar import TerminalHandler
+from slimworks.pipeline import next_steps, tfx_import
+from slimworks.pipeline.cli import emit, say, verb
+from slimworks.pipeline.terminal import TerminalHandler
+from slimworks.pipeline.verbs.promotions import push_settings, server_options
 
 _set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Setting; repeatable."
@@ -101,62 +101,41 @@ def ingest_verb(
     "train",
     "  slimworks train --examples examples/ --output model/\n"
     "  slimworks train --examples examples/ --output model/ \\\n"
-    "      --set model.net=inception_v3 --set train.checkpoint_path=inception_v3.ckpt\n",
+    "      --set model.net=inception_v3 --set train.checkpoint_path=inception_v3.ckpt\n"
+    "  slimworks train --examples examples/ --output rate/ --find-lr\n",
 )
 @click.option("--examples", required=True, metavar="DIR", help="Output of `slimworks ingest`.")
 @_output_option
 @_set_option
+@click.option(
+    "--find-lr",
+    is_flag=True,
+    help="Train nothing: sweep the learning rate, draw the curve into --output, suggest one.",
+)
 def train_verb(
-    examples: str, output: str, overrides: tuple[str, ...], as_json: bool, debug: bool
+    examples: str,
+    output: str,
+    overrides: tuple[str, ...],
+    find_lr: bool,
+    as_json: bool,
+    debug: bool,
 ) -> int:
     """Train a network on ingested examples and export it."""
-    from slimworks.components.trainer.train import TrainInputs, train
-    from slimworks.components.transform.transform import TransformOutputs, transform
+    from slimworks.pipeline import training
     from slimworks.pipeline.config import load_config
-    from slimworks.pipeline.dag import checkpoint_state, export_config, transform_settings
 
     config = load_config(None, overrides)
     source = existing(examples, "label_map", "slimworks ingest")
     target = new_output(output)
     tfx_import.load()
     log_to_stderr()
-    settings = transform_settings(config)
-    # Beside the output, by what goes in: a killed training goes on from its checkpoint, and
-    # another one never does.
-    key = [source.resolve(), files.sha256_of_file(source / "report" / contracts.SUMMARY_FILE)]
-    key += [settings.canonical_json(), config.model.canonical_json(), config.train.canonical_json()]
-    key.append(checkpoint_state(config.train.checkpoint_path))
-    digest = hashlib.sha256("\n".join(str(part) for part in key).encode("utf-8")).hexdigest()[:16]
-    work = target.parent / f".{target.name}.work-{digest}"
-    transformed = TransformOutputs(
-        graph_dir=str(work / "transform_graph"), examples_dir=str(work / "examples")
-    )
-    if not (work / "transform.done").exists():
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        transform(str(source / "examples"), transformed, settings)
-        (work / "transform.done").touch()
-    inputs = TrainInputs(
-        examples=str(transformed.examples_dir),
-        transform_graph=str(transformed.graph_dir),
-        label_map=str(source / "label_map"),
-    )
-    with files.new_folder(target) as folder:
-        facts = train(
-            inputs,
-            str(folder),
-            str(work / "training"),
-            config.model,
-            config.train,
-            export_config(config),
-        )
-    shutil.rmtree(work)
-    emit(
-        facts,
-        as_json,
-        f"{facts['net']}: best eval accuracy {facts['best_eval_accuracy']:.4f} at step "
-        f"{facts['best_step']} of {facts['num_steps']}; wrote {target}",
-    )
+    command = shlex.join(["slimworks", *sys.argv[1:]])
+    if find_lr:
+        sweep = training.find_learning_rate(source, target, config)
+        emit(sweep, as_json, "\n".join(training.sweep_lines(sweep, target, command)))
+        return 0
+    facts = training.train(source, target, config, command)
+    emit(facts, as_json, "\n".join(training.trained_lines(facts, source, target)))
     return 0
 
 
@@ -175,6 +154,7 @@ def evaluate_verb(
 ) -> int:
     """Evaluate a trained model: one prediction for each image, metrics with intervals."""
     from slimworks.components.evaluator.evaluate import evaluate
+    from slimworks.components.evaluator.table import format_metrics
     from slimworks.pipeline.config import load_config
 
     config = load_config(None, overrides)
@@ -191,24 +171,36 @@ def evaluate_verb(
             str(folder),
             config.evaluate,
         )
-    emit(
-        metrics,
-        as_json,
-        f"accuracy {metrics['accuracy']:.4f} on {metrics['num_images']} images\nwrote {target}",
-    )
+    emit(metrics, as_json, f"{format_metrics(metrics)}\n\nwrote {target}")
     return 0
 
 
-@verb("push", "  slimworks push --model model/ --base-path serving/flowers\n")
+@verb(
+    "push",
+    "  slimworks push --model model/ --base-path serving/flowers\n"
+    "  slimworks push --model model/ --base-path s3://models/flowers --label canary\n",
+)
 @click.option(
     "--model", required=True, metavar="DIR", help="`slimworks train`'s output or a SavedModel."
 )
-@click.option("--base-path", required=True, metavar="DIR", help="Folder that the server watches.")
+@click.option(
+    "--base-path", required=True, metavar="DIR", help="Folder that the server watches, or s3://."
+)
 @click.option("--keep", default=5, show_default=True, help="Versions to keep.")
-def push_verb(model: str, base_path: str, keep: int, as_json: bool, debug: bool) -> int:
+@click.option("--label", type=click.Choice(["stable", "canary"]), default="stable")
+@server_options
+def push_verb(
+    model: str,
+    base_path: str,
+    keep: int,
+    label: str,
+    asked: dict[str, Any],
+    as_json: bool,
+    debug: bool,
+) -> int:
     """Publish a model as the next version, without a gate: the ledger says so."""
     from slimworks.components.pusher.promotion import label_map_facts
-    from slimworks.components.pusher.publish import publish
+    from slimworks.components.pusher.release import publish_and_label
 
     folder = Path(model)
     if (folder / contracts.SAVED_MODEL_FOLDER).is_dir():
@@ -219,8 +211,14 @@ def push_verb(model: str, base_path: str, keep: int, as_json: bool, debug: bool)
         )
     facts: dict[str, Any] = {"verdict": None, "reason": "pushed by hand: slimworks push"}
     facts |= label_map_facts(folder / contracts.EXTRA_ASSETS_FOLDER)
-    published = publish(str(folder), base_path, facts=facts, keep_versions=keep)
-    value = {"version": published.version, "pushed_to": str(published.path)}
+    config = push_settings(keep_versions=keep, label=label, **asked)
+    published = publish_and_label(str(folder), base_path, facts=facts, config=config)
+    value = {"version": published.version, "pushed_to": published.place}
+    if as_json:
+        calls = next_steps.ask_commands(base_path, published.version, config.server)
+        emit(value | {"call_examples": calls}, True, "")
+        return 0
     done = "live already as" if published.already_live else "pushed as"
-    emit(value, as_json, f"{done} version {published.version}: {published.path}")
+    emit(value, False, f"{done} version {published.version}: {published.place}")
+    say(next_steps.ask_text(base_path, published.version, config.server))
     return 0

@@ -176,11 +176,14 @@ def _shape(shape: Any) -> str:
 )
 @click.option("--server", metavar="HOST:PORT", help="Also ask this model server.")
 @click.option("--model-name", default="default", show_default=True, help="Served model.")
-def doctor_verb(root: str, server: str | None, model_name: str, as_json: bool, debug: bool) -> int:
+@click.option("--quick", is_flag=True, help="Only versions, disk and permissions.")
+def doctor_verb(
+    root: str, server: str | None, model_name: str, quick: bool, as_json: bool, debug: bool
+) -> int:
     """Check versions, CPU, memory, disk, permissions and server; each failure with its fix."""
     from slimworks.pipeline.doctor import examine
 
-    checks = examine(root, server, model_name)
+    checks = examine(root, server, model_name, quick)
     lines = []
     for check in checks:
         lines.append(f"{'ok  ' if check.is_healthy else 'FAIL'} {check.name}: {check.found}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -217,56 +218,33 @@ def test_doctor_finds_this_machine_healthy_and_a_dead_server_not(tmp_path: Path)
     assert "Fix: " in result.stdout
 
 
-def test_compile_is_deterministic_and_loads(tmp_path: Path) -> None:
-    from kfp import components
-
+@pytest.mark.slow
+def test_compile_gives_the_same_text_in_every_process(tmp_path: Path) -> None:
+    golden = Path(__file__).parent / "golden"
+    output = tmp_path / "a.yaml"
+    result = slimworks(
+        "compile", "--config", str(golden / "pipeline.yaml"), "--output", str(output)
+    )
     if sys.version_info < (3, 11):
-        result = slimworks("compile", "--data", "/x", "--output", str(tmp_path / "a.yaml"))
         assert result.returncode == 2
         assert "Compile with Python 3.11." in result.stderr
         return
-    for name in ("a.yaml", "b.yaml"):
-        result = slimworks(
-            "compile", "--data", "/workspace/photos", "--output", str(tmp_path / name),
-            "--image", "registry.example/slimworks:1",
-        )  # fmt: skip
-        assert result.returncode == 0, result.stderr
-    first = (tmp_path / "a.yaml").read_text()
-    assert first == (tmp_path / "b.yaml").read_text()
-    component = components.load_component_from_text(first)
-    executors = component.pipeline_spec.deployment_spec["executors"]
-    assert len(executors) == 11
-    for executor in executors.values():
-        assert executor["container"]["image"] == "registry.example/slimworks:1"
-        assert "slimworks.pipeline.run_node" in executor["container"]["command"]
-
-
-def test_one_node_of_the_compiled_pipeline_runs_as_a_container_would(
-    tmp_path: Path, tiny_photos: Path
-) -> None:
-    """The command line in the YAML, as it stands, on a workspace folder."""
-    import yaml
-
-    if sys.version_info < (3, 11):
-        return
-    output = tmp_path / "pipeline.yaml"
-    result = slimworks(
-        "compile", "--data", str(tiny_photos), "--output", str(output),
-        "--set", f"kubeflow.workspace={tmp_path / 'workspace'}", "--set", "name=tiny",
-    )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    specification = next(yaml.safe_load_all(output.read_text()))
-    executors = specification["deploymentSpec"]["executors"]
-    for node in ("ingest", "statistics"):
-        container = executors[f"exec-{node}"]["container"]
-        arguments = [
-            "run-1" if argument == "{{$.inputs.parameters['run_id']}}" else argument
-            for argument in container["args"]
-        ]
-        command = [sys.executable, *container["command"][1:], *arguments]
-        ended = subprocess.run(command, capture_output=True, text=True)
-        assert ended.returncode == 0, ended.stderr
-        assert json.loads(ended.stdout.splitlines()[-1])["state"] == "ran"
-    home = tmp_path / "workspace/tiny/artifacts"
-    assert list(home.glob("ingest/examples/*/Split-train/data_tfrecord-*"))
-    assert list(home.glob("statistics/statistics/*/Split-train/FeatureStats.pb"))
+    assert output.read_text() == (golden / "pipeline.kfp.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"), [("slimworks roll", "rollback"), ("slimworks run --no", "--no-cache")]
+)
+def test_a_shell_completes_verbs_and_options(typed: str, completed: str) -> None:
+    words = typed.split()
+    script = (
+        'eval "$(slimworks completion bash)"\n'
+        f"COMP_WORDS=({typed}); COMP_CWORD={len(words) - 1}\n"
+        '_slimworks_completion slimworks\necho "${COMPREPLY[@]}"'
+    )
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    found = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, env={**os.environ, "PATH": path}
+    )
+    assert found.stdout.split() == [completed], found.stderr

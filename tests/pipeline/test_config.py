@@ -40,7 +40,7 @@ def test_unknown_key_suggests_the_nearest_and_lists_the_section() -> None:
 def test_unknown_section_suggests_the_nearest() -> None:
     error = _error("trainer.epochs=1")
     assert error.cause == "Unknown key 'trainer'. Did you mean 'train'?"
-    assert "Keys of the configuration: data, evaluate" in error.fix
+    assert "Keys of the configuration: containers, data, evaluate" in error.fix
 
 
 def test_unknown_key_of_a_nested_section() -> None:

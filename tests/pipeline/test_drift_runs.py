@@ -55,7 +55,7 @@ def test_training_waits_until_enough_is_new_since_the_last_judged_model(
         assert (code, outcome["verdict"], outcome["version"]) == (0, None, None), stderr
         assert outcome["reasons"][0] == (
             "Nothing to do: 24 new images since span 1, the last that was trained on "
-            "(data.retrain_min_new_images is 50)."
+            "(retrain.min_new_images is 50)."
         )
         assert outcome["reasons"][0] in stderr
         after = list(states(outcome).values())[4:]

@@ -175,7 +175,8 @@ def test_config_file(tmp_path: Path, content: bytes | None, cause: str, fix: str
         (
             ["push.keep_version=3"],
             "Unknown key 'push.keep_version'. Did you mean 'push.keep_versions'?",
-            "Keys of section 'push': base_path, keep_versions.",
+            "Keys of section 'push': base_path, confirm_timeout_seconds, keep_versions, label, "
+            "server, server_base_path, server_ca, server_cert, server_key.",
         ),
         (
             ["name=My Photos"],
@@ -262,11 +263,12 @@ def test_kubeflow_without_data(tmp_path: Path) -> None:
 def test_kubeflow_without_its_kubernetes_package(monkeypatch: pytest.MonkeyPatch) -> None:
     import kfp
 
-    from slimworks.pipeline.kubeflow import _pipeline
+    from slimworks.pipeline.kubeflow.compiling import compile_text
 
     monkeypatch.delattr(kfp, "kubernetes", raising=False)
     monkeypatch.setitem(sys.modules, "kfp.kubernetes", None)  # as with Python 3.10
-    assert refusal(ConfigError, _pipeline, None, "photos", PipelineConfig(), "image", "m") == (
+    config = load_config(None, (), "photos")
+    assert refusal(ConfigError, compile_text, config, "image") == (
         "kfp-kubernetes, which mounts the workspace volume, is not installed: with Python 3.10 it "
         "cannot be installed beside TFX.",
         "Compile with Python 3.11.",

@@ -45,6 +45,21 @@ def test_outcome_has_the_documented_shape(root: Path) -> None:
     assert Path(record["report"]).read_text().startswith("<!doctype html>")
 
 
+def test_steps_say_what_they_used(root: Path) -> None:
+    record = json.loads(min((root / "runs/tiny/runs").glob("*/run.json")).read_text())
+    steps = _steps(record)
+    assert steps["trainer"]["cpu_seconds"] > steps["gate"]["cpu_seconds"] > 0
+    assert steps["trainer"]["peak_memory_bytes"] > 100e6
+    page = Path(record["report"]).read_text()
+    assert "Peak memory of a process" in page
+
+
+def test_pushed_version_has_its_cards_beside_the_ledger(root: Path) -> None:
+    cards = root / "runs/tiny/serving/tiny/.slimworks/cards/1"
+    assert "# Model card: tiny, version 1" in (cards / "model-card.md").read_text()
+    assert "# Data card: tiny, version 1" in (cards / "data-card.md").read_text()
+
+
 def test_second_run_reuses_everything_and_says_why(root: Path) -> None:
     code, outcome, _ = run(root / "photos", root / "runs")
     assert code == 0
@@ -65,6 +80,7 @@ def test_pushed_version_answers_over_grpc(root: Path) -> None:
     assert {answer.version for answer in answers} == {1}
 
 
+@pytest.mark.slow
 def test_changed_setting_reruns_what_depends_on_it_and_names_it(root: Path) -> None:
     code, outcome, _ = run(root / "photos", root / "runs", "--set", "gate.min_accuracy=0.5")
     steps = _steps(outcome)
@@ -119,6 +135,7 @@ def test_show_runs_history_and_why_tell_the_story(root: Path) -> None:
     assert "  label_map_version: 1\n" in ask("why", "1")
 
 
+@pytest.mark.slow
 def test_deleted_version_is_pushed_again(root: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     code, outcome, _ = run(root / "photos", copy / "runs")
@@ -146,6 +163,19 @@ def test_a_class_that_is_missing_from_a_split_stops_the_run_before_training(
     assert "data.group_regex" in error["fix"]
     assert "trainer" not in _steps(outcome)
     assert "No test image shows 'left': the gate cannot judge that." in stderr
+
+
+@pytest.mark.slow
+def test_a_budget_cuts_the_training_and_still_ends_in_a_push(
+    tiny_photos: Path, tmp_path: Path
+) -> None:
+    endless = (*(s for s in SETTINGS if not s.startswith("train.epochs")), "train.epochs=100000")
+    code, outcome, stderr = run(tiny_photos, tmp_path / "runs", "--budget", "1m", settings=endless)
+    assert code == 0, stderr
+    assert outcome["version"] == 1
+    model = json.loads((Path(outcome["model"]) / contracts.MODEL_FACTS_FILE).read_text())
+    assert 10 < model["num_steps"] < 100_000
+    assert "the budget ends this phase" in stderr
 
 
 @pytest.mark.slow
