@@ -19,11 +19,11 @@ export SLIMWORKS_SHARED
 # Two files of tests at once; a file's tests share what its fixtures set up.
 SIDE_BY_SIDE := -n 2 --dist loadfile
 
-.PHONY: help setup demo test test-all test-slow engines test-engines check format bench docs measure-networks compile lock protos clean
+.PHONY: help setup demo test test-all test-slow test-big engines test-engines base-image images test-containers check check-k8s check-alerts format bench bench-smoke bench-gate docs site measure-networks compile lock protos clean
 
 help:  ## This list
 	@echo "SlimWorks: labelled photos in, a gated model behind TensorFlow Serving out."
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | \
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1|/' | \
 	  column -t -s '|'
 
 setup: $(VENV)/.ready  ## Install everything that is locked into .venv
@@ -48,13 +48,16 @@ demo: setup  ## Handwritten digits to a served, gated model (about 2 minutes)
 	$(BIN)/python -m slimworks.pipeline.demo --root $(ROOT)
 
 test: setup  ## Fast tests: no network, no cluster
-	$(BIN)/python -m pytest -m "not slow and not engine" -q $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest -m "not slow and not big and not engine and not container" -q $(SIDE_BY_SIDE)
 
-test-all: setup engines  ## Every test, the slow ones and those of the engines too
+test-all: setup engines images  ## Every test: those of the engines and the containers too
 	$(BIN)/python -m pytest -q
 
-test-slow: setup  ## Only the slow tests (kills, whole pipelines, big networks)
-	$(BIN)/python -m pytest -m "slow and not engine" -q $(SIDE_BY_SIDE)
+test-slow: setup  ## Only the slow tests (kills, whole pipelines, trainings)
+	$(BIN)/python -m pytest -m "slow and not big and not engine and not container" -q --durations=40 $(SIDE_BY_SIDE)
+
+test-big: setup  ## Large networks, one after the other: training as TF-Slim's, cached features
+	$(BIN)/python -m pytest -m big -q
 
 engines: setup  ## What engine tests run on (Flink, servers of file systems), into .engines
 	@for fetch in tests/engines/fetch_*.sh; do PYTHON=$(BIN)/python sh $$fetch .engines || exit; done
@@ -62,10 +65,31 @@ engines: setup  ## What engine tests run on (Flink, servers of file systems), in
 test-engines: setup engines  ## Tests on Flink and on real servers of file systems
 	$(BIN)/python -m pytest -m engine -q
 
+base-image:  ## Debian's base of the images, where no registry can be reached (needs root)
+	sh images/base_image.sh
+
+images: $(if $(DEBIAN_BASE),,base-image)  ## Container images by podman or docker: docs/containers.md
+	images/build.sh $(IMAGES)
+
+# The machine's own certificates: a proxy may sign with one that Debian does not know.
+BUNDLE := $(wildcard /etc/ssl/certs/ca-certificates.crt)
+test-containers: export IMAGE_BUILD_OPTIONS ?= --network=host $(BUNDLE:%=--secret=id=ca,src=%)
+test-containers: setup images  ## Tests in real containers
+	$(BIN)/python -m pytest -m container -q
+
 check: setup  ## Format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+check-k8s: setup  ## Every overlay of k8s/, rendered: strict schemas and rules
+	@for fetch in kustomize kubernetes_schemas; do \
+	  PYTHON=$(BIN)/python sh tests/engines/fetch_$$fetch.sh .engines || exit; done
+	$(BIN)/python tests/k8s/check_manifests.py $(DIGESTS) $(OVERLAYS)
+
+check-alerts: setup  ## Prometheus' own promtool plays the alerts of k8s/ (builds it with Go: minutes)
+	@sh tests/engines/build_promtool.sh .engines
+	$(BIN)/python tests/k8s/check_alerts.py .engines/promtool-*
 
 format: setup  ## Format and fix what can be fixed
 	$(BIN)/ruff format .
@@ -74,8 +98,34 @@ format: setup  ## Format and fix what can be fixed
 bench: setup  ## Benchmarks, one JSON line each
 	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
-docs: setup  ## Generated pages: docs/networks.md
+bench-smoke: setup  ## The same in a few minutes: that they run, not what they say
+	$(BIN)/python benchmarks/ingest_memory.py --repeats 1 --sizes 200 600
+	$(BIN)/python benchmarks/ingest_speed.py --images 200 --repeats 1
+	$(BIN)/python benchmarks/ingest_growth.py --images 200 --repeats 1
+	$(BIN)/python benchmarks/head_only.py --net mobilenet_v1_025 --images 64
+	$(BIN)/python benchmarks/training_speed.py --nets mobilenet_v1_025:16:128 --rounds 1
+	$(BIN)/python benchmarks/pipeline_overhead.py --repeats 1
+	$(BIN)/python benchmarks/evaluation.py --net mobilenet_v1_025 --images 128 --repeats 1
+	$(BIN)/python benchmarks/networks.py lenet
+	$(BIN)/python benchmarks/serving_overhead.py --net mobilenet_v1_025 --requests 50
+	$(BIN)/python benchmarks/serving_swaps.py --net mobilenet_v1_025 --swaps 2
+	$(BIN)/python benchmarks/serving_memory.py --requests 2000 --swaps 5
+	$(BIN)/python benchmarks/unknown_images.py --images-per-class 40
+	$(BIN)/python benchmarks/scale.py --quick
+
+bench-gate: setup  ## Faults injected into a small run: who catches each (a few minutes)
+	$(BIN)/python benchmarks/gate_faults.py
+
+docs: setup  ## Generated pages: docs/networks.md, docs/reference/, tables of docs/scale.md
 	$(BIN)/python -m slimworks.components.nets.page docs/networks.json docs/networks.md
+	$(BIN)/python benchmarks/scale.py --page docs/scale.md
+	$(BIN)/python -m slimworks.pipeline.reference docs/reference
+
+site: setup  ## The documentation as a website: build/site/index.html
+	@test -f build/site-venv/ready || { $(PYTHON) -m venv build/site-venv && \
+	  $(BIN)/uv pip install --quiet --python build/site-venv/bin/python --require-hashes \
+	    -r docs/site/requirements.lock && touch build/site-venv/ready; }
+	NO_MKDOCS_2_WARNING=1 build/site-venv/bin/mkdocs build --quiet --strict
 
 measure-networks: setup  ## Measure every network on this CPU again (half an hour), then the page
 	$(BIN)/python benchmarks/networks.py --all --output docs/networks.json
@@ -87,8 +137,9 @@ compile: setup  ## The demo's pipeline as Kubeflow Pipelines YAML
 lock:  ## Resolve the locks again (needs uv)
 	for v in 3.10 3.11; do t=py$${v/./}; \
 	  uv pip compile --quiet --no-header --upgrade --python-version $$v --generate-hashes --extra pipeline pyproject.toml -o requirements-$$t.lock; \
-	  uv pip compile --quiet --no-header --upgrade --python-version $$v --generate-hashes --extra pipeline --extra onnx --extra tflite --extra dev pyproject.toml -o requirements-dev-$$t.lock; done
+	  uv pip compile --quiet --no-header --upgrade --python-version $$v --generate-hashes --extra pipeline --extra onnx --extra tflite --extra mlflow --extra dev pyproject.toml -o requirements-dev-$$t.lock; done
 	echo uv | uv pip compile --quiet --no-header --upgrade --generate-hashes - -o requirements-setup.lock
+	sh images/locks/lock.sh
 
 clean:  ## Remove what was built, but not runs
 	rm -rf $(VENV) .engines build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage

@@ -19,9 +19,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from slimworks.components import files
+from slimworks.components import files, processor
 from slimworks.components.nets.registry import REGISTRY
 
 REFERENCE = "mobilenet_v1"
@@ -122,10 +121,7 @@ def measure_apart(name: str) -> dict[str, dict[str, float | list[float]]]:
 
 def cpu_model() -> str:
     """Name of the processor, as the kernel gives it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return processor.cpu_model() or platform.processor() or platform.machine()
 
 
 def main() -> None:

@@ -18,30 +18,51 @@ FOUNDATION = {
     "contracts",
     "errors",
     "files",
+    "formats",
     "labels",
+    "pod_secrets",
+    "pod_security",
+    "processor",
     "progress",
     "settings",
+    "terminal_text",
 }
 
 # folder below components/ -> folders below components/ that it may import.
-# Libraries (no component.py): examples, preprocessing, nets, checkpoints, export, report, serving.
+# Libraries (no component.py): calibration, examples, preprocessing, nets, checkpoints, export,
+# report, serving, tracking.
 MAY_IMPORT: dict[str, set[str]] = {
+    "calibration": set(),
     "checkpoints": {"nets"},
-    "evaluator": {"examples"},
+    "evaluator": {"calibration", "examples"},
     "examples": set(),
-    "export": {"checkpoints", "nets", "preprocessing"},
-    "gate": set(),
-    "ingest": {"examples"},
+    "export": {"calibration", "checkpoints", "nets", "preprocessing"},
+    # slices and the predictions file: the same rows in both
+    # shadow: logged requests, sent to both models
+    "gate": {"calibration", "evaluator", "examples", "serving", "shadow"},
+    "ingest": {"examples", "storage"},
     "labels": set(),  # the label map: contracts offers it to everyone
     "nets": set(),
     "preprocessing": {"examples", "nets"},  # formats; the factory: by the name of a network
-    "pusher": set(),
+    "pusher": {"serving", "storage"},
     "replay": {"examples", "serving"},
-    "report": {"examples"},
+    "report": {"evaluator", "examples", "storage"},
     "serving": {"examples"},
-    "statistics": {"examples"},
+    "shadow": {"examples", "report", "serving"},  # pictures; the style of pages
+    # ingest: the facts of an image; serving: what clients sent; calibration: bins of confidence
+    "statistics": {"calibration", "examples", "ingest", "serving"},
+    "storage": set(),
+    "tracking": {"report"},  # the facts of a run
     # transform.attach: the graph
-    "trainer": {"checkpoints", "export", "nets", "preprocessing", "transform"},
+    "trainer": {
+        "calibration",
+        "checkpoints",
+        "examples",
+        "export",
+        "nets",
+        "preprocessing",
+        "transform",
+    },
     "transform": {"preprocessing"},
 }
 HEAVY = ("tensorflow", "apache_beam", "tfx", "kfp", "pandas", "pyarrow", "ml_metadata")
@@ -138,13 +159,19 @@ def _cost(body: str) -> tuple[float, list[str]]:
         "cli.main(['history', '--help'], standalone_mode=False)\n"
         "import slimworks.components.pusher.ledger",
         "import slimworks",
+        "import slimworks\nslimworks.run, slimworks.load, slimworks.TrainedModel",
         "import slimworks.components.nets.registry",
     ],
-    ids=["help", "predict", "history", "package", "registry"],
+    ids=["help", "predict", "history", "package", "python", "registry"],
 )
 def test_quick_verbs_load_nothing_heavy(body: str) -> None:
     _, heavy = _cost(body)
     assert heavy == []
+
+
+def test_the_package_is_imported_at_once() -> None:
+    seconds, _ = _cost("import slimworks\nslimworks.run, slimworks.load")
+    assert seconds < 0.3
 
 
 def test_components_are_light_until_they_execute() -> None:

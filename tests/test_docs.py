@@ -24,8 +24,18 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_verbs_exist(path: Path) -> None:
-    for verb in re.findall(r"\bslimworks ([a-z]+)\b(?=[^a-z/]| --)", path.read_text("utf-8")):
+    text = path.read_text(encoding="utf-8")
+    for verb in re.findall(r"\bslimworks ([a-z]+(?:-[a-z]+)*)\b(?=[^a-z/]| --)", text):
         assert verb in VERBS, f"{path.name} shows `slimworks {verb}`"
+
+
+def test_the_tests_that_the_threat_model_rests_on_exist() -> None:
+    text = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:[a-z0-9_]+/)*test_[a-z0-9_]+\.py)`", text)
+
+    assert len(named) > 20
+    for name in named:
+        assert any((ROOT / folder / name).is_file() for folder in ("", "tests/components")), name
 
 
 def test_every_direct_dependency_is_justified() -> None:
@@ -36,6 +46,7 @@ def test_every_direct_dependency_is_justified() -> None:
     markers = {
         "slow",
         "shared",
+        "slimworks",  # its own extras
         "error",
         "ignore",
         "types-protobuf",

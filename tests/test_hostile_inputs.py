@@ -1,0 +1,324 @@
+"""What hostile files, names and addresses may not do: docs/security.md, threat by threat."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from slimworks.components import terminal_text
+from slimworks.components.errors import ConfigError, DataError
+from slimworks.components.ingest import images
+from slimworks.components.ingest.config import DataConfig
+from slimworks.components.ingest.sources.manifest import ManifestSource
+from slimworks.components.ingest.sources.tables import open_table
+from slimworks.components.ingest.storage.archives import read_zip_member
+from slimworks.components.labels import corrections
+from slimworks.components.labels.label_map import LABEL_MAP_FILE, LabelMap
+from slimworks.pipeline import cli, prediction_formats, yaml_text
+from slimworks.pipeline.config import load_config, to_yaml
+from slimworks.pipeline.launcher import NodeResult
+from slimworks.pipeline.terminal import PlainView, StepRecord, TerminalHandler
+
+TITLE = "\x1b]0;owned\x07\x9b2J\u202egnp.exe"
+
+
+# --- YAML ------------------------------------------------------------------------------------
+
+
+def _laughs(levels: int) -> str:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (_laughs(9), "stand for more than 100000 values"),
+        ("a: &a [*a]", "an alias inside of what it stands for"),
+        ("train: {epochs: 1}\ntrain: {epochs: 2}", "the key 'train' a second time"),
+        ("train: {epochs: 1, epochs: 2}", "the key 'epochs' a second time"),
+        ("[" * 51, "more than 50 levels deep"),
+        ("a: " + "9" * 101, "a number of 101 digits"),
+        ("a: 2024-99-99", "a value is not what its form says: month must be in 1..12"),
+        ("a: !!python/object/apply:os.system [id]", "could not determine a constructor"),
+        ("#" * (yaml_text.MAX_CHARACTERS + 1), "4194305 characters, at most 4194304 are read"),
+    ],
+)
+def test_yaml_that_fills_memory_or_hides_a_value_is_refused(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(text, encoding="utf-8")
+
+    with pytest.raises(ConfigError, match=re.escape(words)) as error:
+        load_config(str(path))
+
+    assert error.value.fix == "Mend that line."
+
+
+def test_yaml_takes_aliases_and_merges_of_ordinary_size() -> None:
+    text = "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: [*a, *a]"
+
+    assert yaml_text.load(text) == yaml.safe_load(text)
+
+
+def test_a_wrong_value_is_shown_in_part_only() -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(None, [f"train.epochs=[{'x, ' * 10_000}]"], "photos")
+
+    assert len(error.value.cause) < 400
+
+
+# --- secrets -----------------------------------------------------------------------------------
+
+SECRET = "wJalrXUtnFEMI"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["data.source=s3://AKIA:wJalrXUtnFEMI@bucket/photos"],
+        ["data.image_root=s3://AKIA:wJalrXUtnFEMI@bucket"],
+        ["push.base_path=gs://me:wJalrXUtnFEMI@bucket/models"],
+        ["data.beam_pipeline_args=[--s3_secret_access_key=wJalrXUtnFEMI]"],
+        ["data.beam_pipeline_args=[--s3_session_token, wJalrXUtnFEMI]"],
+        ["train.epochs=s3://me:wJalrXUtnFEMI@bucket"],
+    ],
+)
+def test_an_account_in_an_address_is_refused_and_never_shown(settings: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(None, ["data.source=photos", *settings])
+
+    assert settings[0].partition("=")[0] in error.value.cause
+    assert SECRET not in str(error.value)
+
+
+def test_variables_with_secrets_are_in_no_file_of_the_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, SECRET)
+
+    assert SECRET not in to_yaml(load_config(None, [], "s3://bucket/photos"))
+
+
+# --- terminals -----------------------------------------------------------------------------------
+
+
+def test_a_terminal_gets_no_character_that_it_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.say(TITLE)
+    cli.emit({"file": TITLE, "bytes": os.fsdecode(b"\xff")}, True, "")
+    cli.emit({}, False, f"{TITLE}\tcolumn\nline {os.fsdecode(bytes([0x80]))}")
+    out, err = capsys.readouterr()
+
+    assert terminal_text.shown(out + err) == out + err
+    assert err == "\\x1b]0;owned\\x07\\x9b2J\\u202egnp.exe\n"
+    assert json.loads(out.splitlines()[0])["file"] == TITLE
+    assert out.splitlines()[1:] == [
+        "\\x1b]0;owned\\x07\\x9b2J\\u202egnp.exe\tcolumn",
+        "line \\x80",
+    ]
+
+
+def test_an_error_with_a_hostile_name_obeys_nothing() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "slimworks", "run", "--config", f"{TITLE}.yaml"],
+        capture_output=True, text=True, encoding="utf-8", errors="surrogateescape",
+    )  # fmt: skip
+
+    assert result.returncode == 2
+    assert "\\x1b]0;owned" in result.stderr
+    assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_logs_and_views_of_a_run_obey_nothing() -> None:
+    stream = io.StringIO()
+    view = PlainView(stream)
+    view.record("ingest", StepRecord(logging.INFO, TITLE))
+    view.ended(NodeResult("ingest", "ran", 1.0, TITLE))
+    handler = TerminalHandler(stream)
+    handler.emit(logging.LogRecord("slimworks", logging.INFO, "", 0, TITLE, (), None))
+
+    assert stream.getvalue().count("\\x1b]0;owned\\x07") == 3
+    assert terminal_text.shown(stream.getvalue()) == stream.getvalue()
+
+
+# --- CSV -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_csv_that_is_written_holds_a_formula(tmp_path: Path, start: str) -> None:
+    text = f'{start}HYPERLINK("http://example.com","x")'
+    classes = [{"class_name": text, "class_index": 0, "probability": 0.5}]
+    rows = [
+        {"file": text, "classes": classes, "is_known": True, "version": 1},
+        {"file": text, "error": text, "fix": text},
+    ]
+    written = "".join(prediction_formats.formatted("csv", rows, 1, None))
+    path = tmp_path / "corrections.csv"
+    corrections.write_corrections(
+        path, {"0a" * 32: corrections.Correction("0a" * 32, "cats", text, text)}
+    )
+    cells = [cell for row in csv.reader(io.StringIO(written)) for cell in row]
+    with open(path, encoding="utf-8", newline="") as stream:
+        cells += [cell for row in csv.reader(stream) for cell in row]
+
+    assert not [cell for cell in cells if cell.startswith(start)]
+    assert corrections.read_corrections(path)["0a" * 32].filename == text
+
+
+def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    with open(path, "wb") as stream:
+        stream.write(b"path,class\n1.jpg,cats\n")
+        stream.seek(64 << 20, os.SEEK_CUR)  # a hole: zeros, without room on the disk
+        stream.write(b"\n")
+    source = ManifestSource(str(path), DataConfig(source=str(path)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"Line 3 of .* is longer than a million characters"):
+            list(source.items())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 32 << 20
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "manifest.jsonl"])
+def test_a_manifest_of_very_many_columns_is_refused(tmp_path: Path, name: str) -> None:
+    columns = [f"c{n}" for n in range(10_001)]
+    path = tmp_path / name
+    text = ",".join(columns) if name.endswith("csv") else json.dumps(dict.fromkeys(columns, 1))
+    path.write_text(text + "\n", encoding="utf-8")
+
+    with pytest.raises(DataError, match=r"has 10001 columns; at most 10000 are read\."):
+        open_table(str(path))
+
+
+def test_a_cell_beyond_what_csv_reads_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "corrections.csv"
+    path.write_text(f"image_id,class_name\n{'0a' * 32},{'a' * 140_000}\n", encoding="utf-8")
+
+    with pytest.raises(DataError, match=r"cannot be read in line \d: field larger than") as error:
+        corrections.read_corrections(path)
+
+    assert error.value.fix == "Save it as CSV again, one image a line, or delete that line."
+
+
+# --- images and archives ---------------------------------------------------------------------
+
+
+def _zip_in_zip(folder: Path) -> tuple[Path, int]:
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(64 << 20))
+    path = folder / "outer.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("cats/1.jpg", inner.getvalue())
+    return path, len(inner.getvalue())
+
+
+def test_an_archive_in_an_archive_is_not_opened(tmp_path: Path) -> None:
+    path, size = _zip_in_zip(tmp_path)
+
+    data = read_zip_member(str(path), "cats/1.jpg", 1 << 20)
+
+    assert isinstance(data, bytes)
+    assert len(data) == size
+    found = images.check_image(data, DataConfig(source="x"))
+    assert isinstance(found, images.Rejection)
+    assert found.reason == "not_an_image"
+
+
+def _huge(kind: str) -> bytes:
+    """A small file whose header says 65,000 x 16,000 pixels, or what its format allows."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.new("L" if kind != "WEBP" else "RGB", (16, 16)).save(stream, format=kind)
+    data = bytearray(stream.getvalue())
+    if kind == "GIF":
+        data[6:10] = b"\xff\xff\xff\xff"
+    elif kind == "BMP":
+        data[18:26] = (65_000).to_bytes(4, "little") + (16_000).to_bytes(4, "little")
+    elif kind == "TIFF":
+        data = data.replace((16).to_bytes(4, "little"), (60_000).to_bytes(4, "little"))
+    elif kind == "JPEG":
+        start = data.index(b"\xff\xc0") + 5
+        data[start : start + 4] = b"\xff\xff\xff\xff"
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "JPEG"])
+def test_a_small_file_that_says_it_is_huge_is_refused_by_its_header(kind: str) -> None:
+    data = _huge(kind)
+    tracemalloc.start()
+    try:
+        found = images.check_image(data, DataConfig(source="x"))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert isinstance(found, images.Rejection)
+    assert found.reason in ("too_many_pixels", "corrupt", "truncated")
+    assert peak < 16 << 20
+
+
+# --- files that SlimWorks itself reads again -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        [(0, 1), (1, 0)],
+        [(0, 0)],
+        [(0, 7)],
+    ],
+)
+def test_a_label_map_whose_merges_have_no_end_is_damaged(
+    tmp_path: Path, history: list[tuple[int, int]]
+) -> None:
+    value = LabelMap(("a", "b")).to_json()
+    value["history"] = [
+        {"version": 2, "kind": "merged", "class_name": "a", "class_index": one, "target_index": to}
+        for one, to in history
+    ]
+    (tmp_path / LABEL_MAP_FILE).write_text(json.dumps(value), encoding="utf-8")
+
+    with pytest.raises(DataError, match=r"label_map\.json is damaged"):
+        LabelMap.read(tmp_path)
+
+
+def test_links_that_lead_round_end(tmp_path: Path) -> None:
+    from slimworks.components.ingest.sources.detect import open_source
+
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").write_bytes(b"x")
+    (tmp_path / "cats" / "up").symlink_to(tmp_path)
+    (tmp_path / "cats" / "self").symlink_to("self")
+    (tmp_path / "cats" / "dogs").symlink_to(tmp_path / "dogs")
+    (tmp_path / "dogs" / "cats").symlink_to(tmp_path / "cats")
+    source = open_source(str(tmp_path), DataConfig(source=str(tmp_path)))
+
+    found = [item.name for item in source.items()]
+
+    assert len(found) < 20
+    with contextlib.suppress(ValueError):
+        found.remove("cats/self")
+    assert {"cats/1.jpg", "dogs/1.jpg"} <= set(found)
