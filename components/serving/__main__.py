@@ -33,4 +33,8 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads of gRPC and TensorFlow that wake up while the interpreter ends abort the process.
+    os._exit(code)

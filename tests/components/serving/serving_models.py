@@ -172,3 +172,22 @@ def save_types_model(folder: Path) -> Path:
         builder.add_meta_graph_and_variables(session, ["serve"], definitions)
         builder.save()
     return folder
+
+
+def save_waiting_model(folder: Path) -> Path:
+    """Writes a SavedModel whose `serving_default` runs until the file named by `path` is there."""
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string, name="path")])
+    def wait(path):
+        [found] = tf.while_loop(
+            lambda found: tf.equal(tf.size(found), 0),
+            lambda _: [tf.io.matching_files(path)],
+            [tf.constant([], tf.string)],
+            shape_invariants=[tf.TensorShape([None])],
+        )
+        return {"found": found}
+
+    model = tf.Module()
+    tf.saved_model.save(model, str(folder), signatures={"serving_default": wait})
+    return folder

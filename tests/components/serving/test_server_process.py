@@ -12,8 +12,11 @@ import threading
 import time
 from pathlib import Path
 
+import grpc
 import pytest
-from serving_models import png
+import tensorflow as tf
+from serving_models import png, save_waiting_model
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from slimworks.components.errors import ServingError
 from slimworks.components.serving.client import Client
@@ -87,23 +90,29 @@ def test_server_that_waits_for_a_model_is_given_up(tmp_path):
         pass
 
 
-def test_running_request_survives_a_swap_and_the_end(base_path, blue_model):
-    images = [png("red")] * 80_000  # takes longer than a load
-    answers: list[set[int]] = []
+def test_running_request_survives_a_swap_and_the_end(tmp_path, blue_model):
+    (tmp_path / "base").mkdir()
+    publish(save_waiting_model(tmp_path / "waiting"), tmp_path / "base", 1)
+    awaited = tmp_path / "awaited"
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "m"
+    request.inputs["path"].CopyFrom(tf.make_tensor_proto(str(awaited)))
     with (
-        ServerProcess(base_path, "m", poll_wait_seconds=POLL_SECONDS) as server,
+        ServerProcess(tmp_path / "base", "m", poll_wait_seconds=POLL_SECONDS) as server,
         Client(server.address, "m") as client,
+        grpc.insecure_channel(server.address) as channel,
     ):
-        thread = threading.Thread(
-            target=lambda: answers.append({p.version for p in client.predict_bytes(images)})
-        )
-        thread.start()
-        publish(blue_model, base_path, 2)
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        answer = stub.Predict.future(request, timeout=90)
+        publish(blue_model, tmp_path / "base", 2)
         # UNLOADING, not END: the request is still running on it.
         wait_until(lambda: states(client) == {2: "AVAILABLE", 1: "UNLOADING"})
+        os.kill(server.pid, signal.SIGTERM)
+        wait_until(lambda: "Stopping" in server.log_text())
+        awaited.touch()
+        assert answer.result().model_spec.version.value == 1
+        assert list(answer.result().outputs["found"].string_val) == [str(awaited).encode()]
         assert server.terminate() == 0
-        thread.join()
-    assert answers == [{1}]
 
 
 def test_interrupt_ends_with_130(base_path):

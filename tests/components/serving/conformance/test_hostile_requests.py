@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import http.client
 import json
@@ -15,6 +16,7 @@ from test_fuzzed_requests import NUM_REQUESTS, damaged
 
 PREDICT = "/v1/models/types:predict"
 BODY = b'{"instances": [1]}'
+_CLOSED = (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN)  # by the server, at once
 
 
 @contextlib.contextmanager
@@ -26,11 +28,15 @@ def connected(address: str):
 
 def said(address: str, sent: bytes) -> bytes:
     """What the server says to these bytes, and to nothing after them."""
-    with connected(address) as connection, contextlib.suppress(ConnectionError):
-        connection.sendall(sent)
-        connection.shutdown(socket.SHUT_WR)
-        return connection.recv(4_096)
-    return b""
+    with connected(address) as connection:
+        try:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            return connection.recv(4_096)
+        except OSError as error:
+            if error.errno in _CLOSED:
+                return b""
+            raise
 
 
 def asked(served, body: bytes, headers: dict[str, str] | None = None, path: str = PREDICT):
