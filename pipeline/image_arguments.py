@@ -63,13 +63,26 @@ def image_sources(arguments: Sequence[str], list_file: str | None) -> Iterator[I
     return itertools.chain.from_iterable(streams)
 
 
+def images_at(path: str) -> Iterator[ImageSource]:
+    """A file, or the images below a folder by their suffix, in order of names.
+
+    Hidden ones and links to folders stay out.
+
+    Raises:
+        ConfigError: The folder holds no image.
+    """
+    if os.path.isdir(path):
+        return _not_empty(_in_folder(path), path, "Give files or another folder.")
+    return iter([ImageFile(path)])
+
+
 def _named(argument: str) -> Iterator[ImageSource]:
     if argument == STDIN:
         return iter([ImageOnStdin()])
-    if is_url(argument) or os.path.isfile(argument):
+    if is_url(argument):
         return iter([source_of(argument)])
-    if os.path.isdir(argument):
-        return _not_empty(_in_folder(argument), argument, "Give files or another folder.")
+    if os.path.exists(argument):
+        return images_at(argument)
     if glob.has_magic(argument):
         return _not_empty(_matching(argument), argument, "Quote the pattern, and check it.")
     raise ConfigError(f"{argument} does not exist.", "Give files or folders of images.")
@@ -83,7 +96,6 @@ def _not_empty(images: Iterator[ImageSource], argument: str, fix: str) -> Iterat
 
 
 def _in_folder(folder: str) -> Iterator[ImageSource]:
-    """Images below a folder by their suffix, in order of names; links to folders stay out."""
     with os.scandir(folder) as entries:
         visible = [entry for entry in entries if not entry.name.startswith(".")]
     for entry in sorted(visible, key=lambda entry: entry.name):

@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from slimworks.components import contracts, files
 from slimworks.components.errors import ConfigError, DataError
-from slimworks.components.examples.image_formats import READ_SUFFIXES
 from slimworks.components.serving import image_bytes
+from slimworks.components.serving.image_sources import (
+    MAX_IMAGE_BYTES,
+    ImageContent,
+    ImageFile,
+    ImageSource,
+)
+from slimworks.pipeline import image_arguments
 
 if TYPE_CHECKING:
     from slimworks.pipeline.api import Run
@@ -109,6 +115,7 @@ class TrainedModel:
             batch_size: Images that are decoded at once.
 
         Raises:
+            ConfigError: A folder holds no image.
             DataError: A file is missing, or no image; it is named.
         """
         given = [images] if isinstance(images, str | os.PathLike | bytes) else list(images)
@@ -299,27 +306,13 @@ def _pushed(saved_model: Path) -> TrainedModel:
 def _read(images: Sequence[Image]) -> Iterator[tuple[Path | None, bytes]]:
     """(file, bytes as the model decodes them), one after the other."""
     for image in images:
-        if isinstance(image, bytes):
-            yield None, image_bytes.servable(image, "the image")
-            continue
-        for path in _files(Path(image)):
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise DataError(
-                    f"{path} cannot be read: {error.strerror}.", "Check the path."
-                ) from error
-            yield path, image_bytes.servable(content, str(path))
+        for source in _sources(image):
+            path = Path(source.name) if isinstance(source, ImageFile) else None
+            content = source.read(MAX_IMAGE_BYTES)
+            yield path, image_bytes.servable(content, source.name)
 
 
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    found = sorted(
-        one
-        for one in path.rglob("*")
-        if one.suffix.lower() in READ_SUFFIXES and not one.name.startswith(".")
-    )
-    if not found:
-        raise DataError(f"{path} holds no image.", "Give files or another folder.")
-    return found
+def _sources(image: Image) -> Iterator[ImageSource]:
+    if isinstance(image, bytes):
+        return iter([ImageContent("the image", image)])
+    return image_arguments.images_at(os.fspath(image))

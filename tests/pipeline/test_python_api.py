@@ -87,7 +87,7 @@ def test_a_damaged_image_is_named(done: slimworks.Run, tiny_photos: Path, tmp_pa
     bad.write_bytes(b"\xff\xd8\xff\xe0 no jpeg")
     with pytest.raises(DataError, match=r"cannot read .*bad\.jpg"):
         slimworks.load(done).predict([good, bad])
-    with pytest.raises(DataError, match="holds no image"):
+    with pytest.raises(ConfigError, match="holds no image"):
         slimworks.load(done).predict(_empty(tmp_path))
 
 
