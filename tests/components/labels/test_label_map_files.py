@@ -9,6 +9,7 @@ import pytest
 
 from slimworks.components import contracts, files
 from slimworks.components.contracts import LabelMap
+from slimworks.components.errors import DataError
 
 AWKWARD = (
     "a:b",
@@ -56,6 +57,20 @@ def test_map_is_read_as_it_was_written(tmp_path: Path) -> None:
     read = LabelMap.read(tmp_path)
     assert read == label_map
     assert read.class_name_of("young") == read.class_name_of("cat") == "tom"
+
+
+def test_published_names_may_repeat(tmp_path: Path) -> None:
+    published = LabelMap(("crane", "heron", "crane"))  # as ImageNet's bird and machine
+    published.write(tmp_path)
+    assert LabelMap.read(tmp_path) == published
+
+
+def test_a_map_made_from_data_names_each_class_once(tmp_path: Path) -> None:
+    LabelMap().updated(["crane", "heron"]).write(tmp_path)
+    path = tmp_path / contracts.LABEL_MAP_FILE
+    path.write_text(path.read_text().replace("heron", "crane"))
+    with pytest.raises(DataError, match="a class name is there twice"):
+        LabelMap.read(tmp_path)
 
 
 def test_map_is_written_with_its_version_and_history(tmp_path: Path) -> None:
