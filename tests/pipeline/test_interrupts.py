@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import interrupting
 import psutil
@@ -96,9 +97,23 @@ def _check_finished(root: Path, outcome: dict) -> None:
         assert (model / contracts.MODEL_FACTS_FILE).is_file(), "no partial model is left"
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL], ids=["int", "kill"])
+def _case(phase: Callable[[Path], bool], signal_number: int, *, is_big: bool = False) -> Any:
+    name = f"{phase.__name__.removeprefix('_in_')}-{signal.Signals(signal_number).name}"
+    return pytest.param(phase, signal_number, id=name, marks=[pytest.mark.big] if is_big else [])
+
+
 @pytest.mark.parametrize(
-    "phase", [_in_ingest, _in_training, _in_export, _in_push], ids=lambda f: f.__name__[4:]
+    ("phase", "signal_number"),
+    [
+        _case(_in_ingest, signal.SIGINT),
+        _case(_in_ingest, signal.SIGKILL, is_big=True),
+        _case(_in_training, signal.SIGINT, is_big=True),
+        _case(_in_training, signal.SIGKILL),
+        _case(_in_export, signal.SIGINT, is_big=True),
+        _case(_in_export, signal.SIGKILL, is_big=True),
+        _case(_in_push, signal.SIGINT),
+        _case(_in_push, signal.SIGKILL),
+    ],
 )
 def test_next_run_finishes(
     tiny_photos: Path, tmp_path: Path, phase: Callable[[Path], bool], signal_number: int

@@ -74,6 +74,7 @@ def test_a_training_that_finds_too_little_memory_ends_with_fewer_images_at_a_tim
 
 
 @pytest.mark.slow
+@pytest.mark.big
 def test_a_single_image_that_is_too_many_ends_it(tiny_examples: Path, tmp_path: Path) -> None:
     """The workspace of a convolution's gradient is as large for one image as for 19."""
     said = _train(tiny_examples, tmp_path, "cifarnet", 28, 80, megabytes=60)
