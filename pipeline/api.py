@@ -67,6 +67,8 @@ class Run:
             evaluation.
         steps: In order.
         model: Folder of the model; None: none was trained.
+        artifacts: Folders of what its steps wrote or reused: examples, report, model, evaluation,
+            blessing, ... (docs/python.md).
         folder: Folder of the run: config.yaml, run.json, report.html.
         seconds: Wall time.
     """
@@ -81,6 +83,7 @@ class Run:
     metrics: Mapping[str, Any]
     steps: tuple[Step, ...]
     model: Path | None
+    artifacts: Mapping[str, Path]
     folder: Path
     seconds: float
 
@@ -114,6 +117,7 @@ class Run:
             metrics=record.get("metrics", {}),
             steps=tuple(Step(**{name: step[name] for name in names}) for step in record["steps"]),
             model=None if record.get("model") is None else Path(record["model"]),
+            artifacts={name: Path(one) for name, one in record.get("artifacts", {}).items()},
             folder=folder,
             seconds=record.get("seconds", 0.0),
         )

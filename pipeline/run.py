@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ class RunOutcome:
     data: dict[str, Any] | None = None
     model: str | None = None
     manifest: str | None = None
+    artifacts: dict[str, str] = dataclasses.field(default_factory=dict)  # name: folder
     tracking: dict[str, str] = dataclasses.field(default_factory=dict)  # sink: address or reason
     gate_table: str = ""
 
@@ -85,6 +86,12 @@ class RunOutcome:
         value = dataclasses.asdict(self)
         del value["gate_table"]  # for people; the bounds are in decision.json
         return value
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], gate_table: str) -> RunOutcome:
+        """Reads back an ended run.json, which has more than the outcome."""
+        names = {field.name for field in dataclasses.fields(cls)} & record.keys()
+        return cls(**{name: record[name] for name in names}, gate_table=gate_table)
 
 
 def run_pipeline(config: PipelineConfig, options: RunOptions) -> RunOutcome:
@@ -350,6 +357,7 @@ def conclude(
         data=facts.data(),
         model=None if model is None else str(model),
         manifest=str(manifest),
+        artifacts={channel: str(folder) for (_, channel), folder in facts.folders.items()},
         gate_table=format_table(decision) if decision else "",
     )
     _write_ended(paths, outcome)

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from slimworks.components import files
+from slimworks.components import files, formats
 from slimworks.components.errors import EXIT_CRASH
 from slimworks.pipeline import dag, launcher
 from slimworks.pipeline.config import PipelineConfig, to_yaml
@@ -76,11 +76,11 @@ def read_outcome(paths: PipelinePaths, run_id: str, connection: Any) -> RunOutco
     """
     from slimworks.components.gate.table import format_table
 
-    value = files.read_json(paths.run(run_id) / "run.json")
-    if value.pop("state") != "ended":
+    record = formats.read(paths.run(run_id) / "run.json")
+    if record["state"] != "ended":
         return None
     decision = RunFacts.collect(paths, run_id, connection).decision()
-    return RunOutcome(**value, gate_table=format_table(decision) if decision else "")
+    return RunOutcome.from_record(record, format_table(decision) if decision else "")
 
 
 def _of_run(store: Any, name: str, node: str, run: set[int]) -> list[Any]:

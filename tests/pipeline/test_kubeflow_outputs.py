@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from slimworks.components import files
 from slimworks.pipeline import tfx_import
+from slimworks.pipeline.config import PipelineConfig
 from slimworks.pipeline.kubeflow import finishing, outputs
 from slimworks.pipeline.kubeflow.config import PASSWORD_VARIABLE, MetadataConfig
 from slimworks.pipeline.launcher import FAILED, RAN, NodeResult
 from slimworks.pipeline.paths import PipelinePaths
+from slimworks.pipeline.run import RunOptions, conclude
 
 
 def metrics(names: list[str]) -> dict[str, Any]:
@@ -137,6 +140,20 @@ def test_results_are_read_in_order_and_a_killed_step_is_found(tmp_path: Path) ->
         assert handle.store.get_executions()[0].last_known_state == metadata.RUNNING
         metadata.abandon_unfinished(handle.store, "tiny", ("trainer",), "run-1")
         assert handle.store.get_executions()[0].last_known_state == metadata.FAILED
+
+
+def test_the_outcome_that_a_container_left_is_read_back(tmp_path: Path) -> None:
+    tfx_import.load()
+    from slimworks.pipeline import metadata
+
+    paths = PipelinePaths(tmp_path, "tiny")
+    connection = metadata.connect(MetadataConfig(), paths.metadata)
+    results = [NodeResult("ingest", RAN, 2.0, "first run", 1)]
+    outcome = conclude(PipelineConfig(), RunOptions(), paths, "run-1", results, 3.0, connection)
+    assert finishing.read_outcome(paths, "run-1", connection) == outcome
+    record = paths.run("run-1") / "run.json"
+    files.write_json(record, {**files.read_json(record), "state": "running"})
+    assert finishing.read_outcome(paths, "run-1", connection) is None
 
 
 # --- ML Metadata ------------------------------------------------------------------------------
