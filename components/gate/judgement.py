@@ -253,7 +253,9 @@ def _judged(measured: _Measured, refuted: bool, num_tests: int, config: GateConf
     if state == BROKEN and not refuted:
         state, note = OPEN, f" Among {num_tests} bounds, that may be chance (Holm)."
     verdict = {HOLDS: PASS, BROKEN: FAIL, OPEN: INCONCLUSIVE}[state]
-    reason = f"{_figures(measured)}: {_claim(rule, state)}"
+    # Three equal answers rule out nothing: say what was seen.
+    claim = "the same answers." if measured.same_answers else _claim(rule, state)
+    reason = f"{_figures(measured)}: {claim}"
     if state == OPEN and rule.when_open == "pass":
         verdict = PASS
     elif state == OPEN:

@@ -281,6 +281,13 @@ def test_guard_does_not_hold_up_what_is_only_unproven():
     assert decision.verdict == "pass"
 
 
+def test_the_same_answers_on_few_images_are_called_just_that():
+    decision = judged(right(9, 9), baseline=right(9, 9))
+    bound = bound_of(decision, "class_recall_change/rose")
+    assert bound.verdict == "pass"
+    assert bound.reason.endswith("against the baseline on 3 images: the same answers.")
+
+
 def test_paired_bootstrap_of_a_loss_sees_what_separate_intervals_do_not():
     rng = np.random.default_rng(3)
     losses = rng.exponential(1.0, 400)  # wide between images
