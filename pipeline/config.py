@@ -20,6 +20,7 @@ from slimworks.components.errors import ConfigError, nearest
 from slimworks.components.evaluator.config import EvaluateConfig
 from slimworks.components.gate.config import GateConfig
 from slimworks.components.ingest.config import DataConfig
+from slimworks.components.nets import own_nets
 from slimworks.components.pusher.config import PushConfig
 from slimworks.components.serving.config import ServingConfig
 from slimworks.components.settings import Settings
@@ -101,6 +102,8 @@ def load_config(
     Raises:
         ConfigError: Unreadable file, unknown key, wrong value, or no data source.
     """
+    if path:
+        own_nets.look_in(Path(path).parent)
     return parse_config(load_values(_read_yaml(path) if path else {}, overrides, data))
 
 

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slimworks.components.ingest.sources.detect import canonical_source
-from slimworks.components.nets.registry import get_net
 from slimworks.components.preprocessing import geometry
 from slimworks.components.statistics.config import DriftConfig
 from slimworks.components.trainer.config import ExportConfig
@@ -207,7 +206,7 @@ def transform_settings(config: PipelineConfig) -> Any:
     """Resolves the size and channels of the stored images from the network."""
     from slimworks.components.transform.config import TransformSettings
 
-    spec = get_net(config.model.net)
+    spec = config.model.spec
     family = config.transform.preprocessing_name or spec.preprocessing
     image_size = config.model.resolved_image_size
     grayscale = config.transform.use_grayscale

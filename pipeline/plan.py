@@ -8,7 +8,6 @@ from typing import Any
 
 from slimworks.components import files, processor, progress
 from slimworks.components.examples.image_formats import READ_SUFFIXES
-from slimworks.components.nets.registry import get_net
 from slimworks.pipeline.config import PipelineConfig
 from slimworks.pipeline.paths import PipelinePaths
 
@@ -83,7 +82,7 @@ def _duration(
 
 def _estimate(config: PipelineConfig, num_images: int) -> tuple[float, float]:
     """Least and most seconds of a first run on this machine's processor."""
-    net = get_net(config.model.net)
+    net = config.model.spec
     size = config.model.resolved_image_size / net.default_image_size
     train, num_train = config.train, num_images * _DEFAULT_TRAIN_SHARE
     seen = num_train * (train.epochs or 20)

@@ -13,6 +13,7 @@ _PROPERTY_NAMES = {
     "source_state": "the files of the data source",
     "code_version": "SlimWorks itself",
     "source": "the data source's path",
+    "net_source": "the source of the network",
     "class_names": "the class names",
     "published": "what lies in the serving folder",
     "span": "the newest span",

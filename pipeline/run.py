@@ -26,6 +26,7 @@ from slimworks.components.errors import (
     ConfigError,
 )
 from slimworks.components.ingest.sources.detect import canonical_source
+from slimworks.components.nets import own_nets
 from slimworks.pipeline import budget, dag, launcher, selection
 from slimworks.pipeline.cli import say
 from slimworks.pipeline.config import PipelineConfig, pipeline_name, to_yaml
@@ -174,6 +175,8 @@ def _check_inputs(config: PipelineConfig, paths: PipelinePaths) -> None:
             f"train.checkpoint_path {checkpoint} does not exist.",
             "Give a TF-Slim checkpoint: its prefix (without .index), its file or its folder.",
         )
+    if own_nets.is_own(config.model.net):
+        _ = config.model.spec  # imported and built, in a process of its own
 
 
 def _check_trackers(config: PipelineConfig) -> None:
@@ -188,7 +191,9 @@ def _check_runner(config: PipelineConfig, options: RunOptions) -> None:
         from slimworks.pipeline.containers import running
 
         running.refuse_force(options.force)
-        running.prepare(config, options.image or config.kubeflow.image)
+        image = options.image or config.kubeflow.image
+        own_nets.require_installed(config.model.net, image)
+        running.prepare(config, image)
 
 
 def _run(config: PipelineConfig, options: RunOptions, paths: PipelinePaths) -> RunOutcome:

@@ -76,6 +76,7 @@ def _work_folder(source: Path, target: Path, config: PipelineConfig) -> Path:
     key = [source.resolve(), files.sha256_of_file(source / "report" / contracts.SUMMARY_FILE)]
     key += [transform_settings(config).canonical_json(), config.model.canonical_json()]
     key += [config.train.canonical_json(), checkpoint_state(config.train.checkpoint_path)]
+    key += [config.model.source_digest]
     digest = hashlib.sha256("\n".join(str(part) for part in key).encode("utf-8")).hexdigest()[:16]
     return target.parent / f".{target.name}.work-{digest}"
 

@@ -17,6 +17,7 @@ from slimworks.components.checkpoints.identify import Match, identify, network_s
 from slimworks.components.checkpoints.reading import Shape, open_checkpoint, resolve
 from slimworks.components.errors import ConfigError, DataError, nearest
 from slimworks.components.export.labels import read_labels
+from slimworks.components.nets.own_nets import is_own
 from slimworks.components.nets.registry import REGISTRY, get_net
 from slimworks.components.nets.spec import NetSpec
 from slimworks.components.preprocessing import decoding, geometry
@@ -107,7 +108,8 @@ def from_checkpoint(
 
     Args:
         checkpoint_path: A checkpoint (prefix or file) or a folder (its newest one).
-        net: Network; None: the one that the checkpoint's variables belong to.
+        net: Network, also MODULE:FUNCTION of a user's own; None: the one that the checkpoint's
+            variables belong to.
         image_size: Side of the network's input in pixels; None: the one that the checkpoint's
             name states ("mobilenet_v1_0.25_128"), else the network's published one.
         use_grayscale: One channel instead of three; None: the network's own number.
@@ -119,7 +121,7 @@ def from_checkpoint(
     """
     checkpoint = open_checkpoint(checkpoint_path, _SETTING)
     shapes = network_shapes(checkpoint.shapes)
-    spec, match = _net(net, shapes, checkpoint.prefix)
+    spec, match = _net(net, shapes, checkpoint.prefix, image_size)
     root = match.root if match else spec.scope
     num_classes = _num_classes(spec, root, shapes, checkpoint.prefix)
     names = tuple(str(index) for index in range(num_classes))
@@ -152,7 +154,7 @@ def from_model(model: str | os.PathLike[str]) -> ExportSource:
         )
     family, image_size = facts["preprocessing"], facts["image_size"]
     return ExportSource(
-        spec=get_net(facts["net"]),
+        spec=get_net(facts["net"], image_size),
         checkpoint_path=resolve(folder / contracts.CHECKPOINTS_FOLDER),
         class_names=class_names,
         image_size=image_size,
@@ -163,8 +165,12 @@ def from_model(model: str | os.PathLike[str]) -> ExportSource:
     )
 
 
-def _net(net: str | None, shapes: Mapping[str, Shape], prefix: str) -> tuple[NetSpec, Match | None]:
+def _net(
+    net: str | None, shapes: Mapping[str, Shape], prefix: str, image_size: int | None
+) -> tuple[NetSpec, Match | None]:
     """The network, and what matches of the checkpoint if it is of that network's family."""
+    if net is not None and is_own(net):
+        return get_net(net, image_size), None
     if net is not None and net not in REGISTRY:
         raise ConfigError(
             f"--net {net} is no known network.{nearest(net, REGISTRY)}",

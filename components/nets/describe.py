@@ -47,14 +47,14 @@ def describe_net(
     """Builds a network's training graph and reads off what it consists of.
 
     Args:
-        name: Of the registry.
+        name: Of the registry, or a user's own MODULE:FUNCTION.
         num_classes: K; None for the published checkpoint's.
         image_size: Height and width in pixels; None for the published size.
 
     Raises:
         ConfigError: Unknown network, or an image size that it cannot take.
     """
-    spec = get_net(name)
+    spec = get_net(name, image_size)
     num_classes = num_classes or spec.num_classes
     image_size = image_size or spec.default_image_size
     check_image_size(spec, image_size)

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops import init_ops, resource_variable_ops
 
+from slimworks.components.errors import ConfigError
 from slimworks.components.nets import nets_factory
 
 # Initial values are computed and handed over in groups of about this size.
@@ -59,12 +60,18 @@ def build_graph(
     is_training: bool,
     weight_decay: float = 0.0,
 ) -> NetGraph:
-    """Builds a network for one image [1, S, S, C]; its variables are in TF-Slim's order."""
+    """Builds a network for one image [1, S, S, C]; its variables are in TF-Slim's order.
+
+    Raises:
+        ConfigError: A user's own network cannot be built, or makes other variables.
+    """
     graph = tf.Graph()
     graph.seed = 0  # op determinism wants one
     initializers: dict[str, functools.partial[tf.Tensor]] = {}
 
     def create(_: Any, **options: Any) -> tf.Variable:
+        if options.get("collections") is None:  # tf.Variable, not get_variable
+            raise _no_model_variable(name, str(options.get("name")))
         initializers[options["name"]] = options["initial_value"]
         return _create_without_value(**options)
 
@@ -83,7 +90,18 @@ def build_graph(
             )
             for variable in tf.compat.v1.model_variables()
         )
+    if others := set(initializers) - {variable.name for variable in variables}:
+        raise _no_model_variable(name, min(others))
     return NetGraph(graph, logits, end_points, variables)
+
+
+def _no_model_variable(net: str, variable: str) -> ConfigError:
+    """Of what only a user's own network can do."""
+    return ConfigError(
+        f"{net} makes the variable {variable}, which is no model variable: no training would "
+        "change it and no checkpoint hold it.",
+        "Make it by slim.model_variable(name, shape, ...), as TF-Slim's layers make theirs.",
+    )
 
 
 def _create_without_value(

@@ -60,7 +60,7 @@ class SlimModule(tf.Module):
         Raises:
             ConfigError: The network cannot be built for this image size.
         """
-        super().__init__(name=spec.name)
+        super().__init__(name=spec.function if spec.is_own else spec.name)
         check_image_size(spec, image_size)
         self.spec = spec
         self.num_classes = num_classes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import warnings
@@ -11,6 +12,8 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from slimworks.components.errors import ConfigError, ConfigValueError
+from slimworks.components.nets import own_network
+from slimworks.components.nets.own_nets import is_own
 from slimworks.components.nets.registry import REGISTRY, check_images_shape, get_net
 from slimworks.components.nets.slim import slim
 from slimworks.components.nets.spec import NetSpec
@@ -57,7 +60,7 @@ def get_network_fn(
     """Returns the build function of a network with its arg scope and options bound.
 
     Args:
-        name: A name of the registry.
+        name: A name of the registry, or MODULE:FUNCTION of a user's own network.
         num_classes: K. None or 0 for the features before the head, where the network allows it.
         weight_decay: L2 factor; the loss term of a weight w is weight_decay * sum(w^2) / 2.
         is_training: Batch norm uses and tracks the batch's statistics, and dropout is active.
@@ -73,7 +76,10 @@ def get_network_fn(
 
     Raises:
         ConfigValueError: No network has this name.
+        ConfigError: A user's own network cannot be found or imported.
     """
+    if is_own(name):
+        return _own_network_fn(name, num_classes, weight_decay, is_training, batch_norm_decay)
     spec = _find_net(name)
     build = networks_map[name]
     arg_scope = arg_scopes_map[name](weight_decay=float(weight_decay))
@@ -87,13 +93,41 @@ def get_network_fn(
         _require_graph(name)
         minimum = _minimum_size(spec, num_classes, is_training, options)
         check_images_shape(spec, *_height_and_width(images), minimum)
-        with warnings.catch_warnings(), slim.arg_scope(arg_scope):
-            # tf_slim's own way of calling its layers; nothing a user could change.
-            warnings.filterwarnings("ignore", message=_DEPRECATED_CALLS)
+        with _calling_layers(arg_scope):
             return build(images, num_classes=num_classes, is_training=is_training, **options)
 
     network_fn.default_image_size = spec.default_image_size
     return network_fn
+
+
+def _own_network_fn(
+    name: str,
+    num_classes: int | None,
+    weight_decay: float,
+    is_training: bool,
+    batch_norm_decay: float | None,
+) -> NetworkFn:
+    network = own_network.load(name)
+    arg_scope = network.arg_scope(float(weight_decay), is_training, batch_norm_decay)
+    if batch_norm_decay is not None:
+        arg_scope = with_batch_norm_decay(arg_scope, batch_norm_decay)
+
+    @tf.autograph.experimental.do_not_convert
+    def network_fn(images: tf.Tensor, **options: Any) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        _require_graph(name)
+        with _calling_layers(arg_scope):
+            return network.build(images, num_classes or network.num_classes, is_training, **options)
+
+    network_fn.default_image_size = network.image_size
+    return network_fn
+
+
+@contextlib.contextmanager
+def _calling_layers(arg_scope: dict[str, Any]) -> Iterator[None]:
+    with warnings.catch_warnings(), slim.arg_scope(arg_scope):
+        # tf_slim's own way of calling its layers; nothing a user could change.
+        warnings.filterwarnings("ignore", message=_DEPRECATED_CALLS)
+        yield
 
 
 def _find_net(name: str) -> NetSpec:

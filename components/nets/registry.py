@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from slimworks.components.errors import ConfigError, ConfigValueError, nearest
+from slimworks.components.nets import own_nets
 from slimworks.components.nets.spec import NetSpec
 from slimworks.components.nets.specs import inception, mobilenet, nasnet, resnet, small, vgg
 
@@ -11,14 +12,21 @@ _FAMILIES = (small, vgg, inception, resnet, mobilenet, nasnet)
 REGISTRY: dict[str, NetSpec] = {spec.name: spec for family in _FAMILIES for spec in family.SPECS}
 
 
-def get_net(name: str) -> NetSpec:
+def get_net(name: str, image_size: int | None = None) -> NetSpec:
     """Returns the record of a network.
 
+    Args:
+        name: Of the registry, or MODULE:FUNCTION of a user's own, which is built to be read off.
+        image_size: Height and width in pixels that a user's own is built for; None: its default.
+
     Raises:
-        ConfigError: No network has this name; the nearest one is suggested.
+        ConfigError: No network has this name; the nearest one is suggested. Or it is a user's own,
+            and cannot be imported or built.
     """
     if name in REGISTRY:
         return REGISTRY[name]
+    if own_nets.is_own(name):
+        return own_nets.inspected(name, image_size)
     raise ConfigError(
         f"model.net is {name!r}, which is no known network.{nearest(name, REGISTRY)}",
         f"Choose one of {', '.join(REGISTRY)}; `slimworks nets` describes them.",

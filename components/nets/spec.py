@@ -13,7 +13,7 @@ class NetSpec:
     """What is known of one network.
 
     Attributes:
-        name: TF-Slim's factory name.
+        name: TF-Slim's factory name, or MODULE:FUNCTION of a user's own network.
         module: Module that holds the functions; imported only when the network is built.
         function: Name of the build function.
         arg_scope: Name of the function that returns the arg scope.
@@ -64,6 +64,11 @@ class NetSpec:
     top1: float | None = None
     top5: float | None = None
     note: str = ""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a user's own network."""
+        return ":" in self.name
 
     @property
     def checkpoint_file(self) -> str | None:

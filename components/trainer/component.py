@@ -21,6 +21,8 @@ class TrainerSpec(component_spec.ComponentSpec):
         "checkpoint_state": component_spec.ExecutionParameter(type=str),
         "work": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
+        # Digest of the source of a user's own network.
+        "net_source": component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {  # noqa: RUF012
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
@@ -61,6 +63,7 @@ class Trainer(base_component.BaseComponent):
             work: Folder for unfinished trainings.
             checkpoint_state: Changes when the files behind `train.checkpoint_path` do.
         """
+        digest = model.source_digest
         spec = TrainerSpec(
             examples=examples,
             transform_graph=transform_graph,
@@ -70,6 +73,7 @@ class Trainer(base_component.BaseComponent):
             export_config=export.canonical_json(),
             checkpoint_state=checkpoint_state,
             work=work,
+            **({"net_source": digest} if digest else {}),
             code_version=slimworks.__version__,
             model=channel.Channel(type=standard_artifacts.Model),
         )

@@ -11,7 +11,9 @@ from pydantic import Field
 
 from slimworks.components.checkpoints.names import parse_name_map
 from slimworks.components.errors import ConfigError
+from slimworks.components.nets import own_nets
 from slimworks.components.nets.registry import check_image_size, get_net
+from slimworks.components.nets.spec import NetSpec
 from slimworks.components.preprocessing.config import AugmentationSettings
 from slimworks.components.settings import Settings
 from slimworks.components.trainer.deployment_flags import refuse_deployment_flags
@@ -29,7 +31,11 @@ class ModelConfig(Settings):
 
     # The smallest registered net that has a published ImageNet checkpoint: a laptop's first run
     # ends in minutes. `slimworks nets` lists the others.
-    net: str = Field("mobilenet_v1_025", description="Network; `slimworks nets` lists them.")
+    net: str = Field(
+        "mobilenet_v1_025",
+        description="Network; `slimworks nets` lists them. Or one of your own: MODULE:FUNCTION, "
+        "such as my_nets:my_net.",
+    )
     image_size: int | None = Field(
         None, ge=8, le=1024, description="Input side in pixels; null: the net's own."
     )
@@ -37,18 +43,29 @@ class ModelConfig(Settings):
     @pydantic.field_validator("net")
     @classmethod
     def _known(cls, name: str) -> str:
-        return get_net(name).name
+        # One's own is looked for and built when its record is needed, not whenever one reads this.
+        return own_nets.check_name(name) if own_nets.is_own(name) else get_net(name).name
 
     @pydantic.model_validator(mode="after")
     def _large_enough(self) -> ModelConfig:
-        if self.image_size is not None:
-            check_image_size(get_net(self.net), self.image_size)
+        if self.image_size is not None and not own_nets.is_own(self.net):
+            check_image_size(self.spec, self.image_size)
         return self
+
+    @property
+    def spec(self) -> NetSpec:
+        """The record of the network; one's own is imported and built for it."""
+        return get_net(self.net, self.image_size)
 
     @property
     def resolved_image_size(self) -> int:
         """Input side in pixels, the net's default where none is set."""
-        return self.image_size or get_net(self.net).default_image_size
+        return self.image_size or self.spec.default_image_size
+
+    @property
+    def source_digest(self) -> str:
+        """Digest of the source of one's own network; empty for those of `slimworks nets`."""
+        return own_nets.source_digest(self.net) if own_nets.is_own(self.net) else ""
 
 
 class ExportConfig(Settings):

@@ -52,6 +52,9 @@ class Executor(base_executor.BaseExecutor):
 def work_folder(exec_properties: dict[str, Any], *uris: str) -> Path:
     """Folder of the unfinished training with exactly these inputs and settings."""
     names = ("config", "model_config", "checkpoint_state", "code_version")
-    key = json.dumps([*uris, *(exec_properties[name] for name in names)])
+    values = [*uris, *(exec_properties[name] for name in names)]
+    if source := exec_properties.get("net_source"):
+        values.append(source)
+    key = json.dumps(values)
     digest = hashlib.sha256(key.encode("utf-8")).hexdigest()[:16]
     return Path(exec_properties["work"]) / f"training-{digest}"

@@ -21,6 +21,7 @@ import slimworks
 from slimworks.components import contracts, files, processor
 from slimworks.components.checkpoints.digests import digest_of_checkpoint
 from slimworks.components.settings import Settings
+from slimworks.components.trainer.config import ModelConfig
 
 # The folders below components/ whose code decides what a training computes; besides them, the
 # modules that everyone shares.
@@ -60,6 +61,7 @@ def training_manifest(
             contracts.LABEL_MAP_DIGEST: label_map.digest,
         },
         "checkpoint": checkpoint,
+        "net": net_facts(settings["model"]),
         "code": code_facts(),
         "packages": installed_packages(),
         "machine": machine_facts(),
@@ -94,6 +96,13 @@ def checkpoint_facts(checkpoint_path: str | None) -> dict[str, Any] | None:
         return None
     path = checkpoint_path if "://" in checkpoint_path else os.path.abspath(checkpoint_path)
     return {"path": path, "weights_digest": digest_of_checkpoint(checkpoint_path)}
+
+
+def net_facts(model: Settings) -> dict[str, Any] | None:
+    """Name and digest of the source of a user's own network; None for those of the registry."""
+    assert isinstance(model, ModelConfig)
+    digest = model.source_digest
+    return {"name": model.net, "source_digest": digest} if digest else None
 
 
 def code_facts() -> dict[str, Any]:

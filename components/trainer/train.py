@@ -17,7 +17,6 @@ from slimworks.components import contracts, files
 from slimworks.components.checkpoints import restore as checkpoint_restore
 from slimworks.components.export.served_model import ServedModel, inference_network
 from slimworks.components.nets.module import SlimModule
-from slimworks.components.nets.registry import get_net
 from slimworks.components.nets.spec import NetSpec
 from slimworks.components.preprocessing.families import get_preprocessing
 from slimworks.components.trainer import dataset, outputs, steps
@@ -202,7 +201,7 @@ def prepare(
     """
     if config.deterministic:
         make_deterministic()
-    spec = get_net(model.net)
+    spec = model.spec
     labels = contracts.LabelMap.read(inputs.label_map)
     decode = decode_with_transform_graph(inputs.transform_graph)
     examples = dataset.StoredExamples(

@@ -25,7 +25,7 @@ from slimworks.components.trainer.train import TrainInputs, train
 EQUAL, WITHIN_TOLERANCE, DIFFERS = "equal", "within tolerance", "differs"
 TOLERANCE_DEVIATIONS = 2.0
 # What of a manifest's inputs can be passed over, at the price of a comparison of two things.
-CHECKED = ("data", "label_map", "checkpoint", "code", "packages")
+CHECKED = ("data", "label_map", "checkpoint", "net", "code", "packages")
 
 _SHOWN_PACKAGES = 3
 
@@ -81,6 +81,7 @@ def changed_inputs(manifest: Mapping[str, Any], inputs: TrainInputs) -> list[Cha
     return [
         *_changed_data(manifest["data"], inputs),
         *_changed_checkpoint(manifest["checkpoint"]),
+        *_changed_net(manifest.get("net"), manifest["settings"]["model"]),
         *_changed_code(manifest["code"]),
         *_changed_packages(manifest["packages"]["versions"]),
     ]
@@ -112,6 +113,19 @@ def _changed_checkpoint(recorded: Mapping[str, Any] | None) -> list[Change]:
         return []
     was, now = recorded["weights_digest"][:12], facts["weights_digest"][:12]
     return [Change("checkpoint", f"{path} was {was}, is {now}")]
+
+
+def _changed_net(recorded: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> list[Change]:
+    if recorded is None:
+        return []
+    try:
+        digest = ModelConfig.model_validate(settings).source_digest
+    except ConfigError as error:
+        return [Change("net", error.cause)]
+    if digest == recorded["source_digest"]:
+        return []
+    was, now = recorded["source_digest"][:12], digest[:12]
+    return [Change("net", f"the source of {recorded['name']} was {was}, is {now}")]
 
 
 def _changed_code(recorded: Mapping[str, Any]) -> list[Change]:

@@ -20,6 +20,7 @@ import yaml
 
 from slimworks.components import files
 from slimworks.components.errors import ConfigError
+from slimworks.components.nets import own_nets
 from slimworks.components.trainer.tfjob_run import TFJOB_VARIABLE
 from slimworks.pipeline import dag, tfx_import
 from slimworks.pipeline.config import PipelineConfig, pipeline_name
@@ -85,13 +86,15 @@ def compile_text(config: PipelineConfig, image: str, has_cluster: bool = True) -
             container.
 
     Raises:
-        ConfigError: No data source, kfp-kubernetes is missing, or a rule of `graph` is broken.
+        ConfigError: No data source, a network that only this machine has, kfp-kubernetes is
+            missing, or a rule of `graph` is broken.
     """
     if not config.data.source:
         raise ConfigError(
             "No data: data.source is not set.",
             "Give the folder as the containers see it: --data /workspace/photos.",
         )
+    own_nets.require_installed(config.model.net, image)
     kubernetes = _kubernetes()
     tfx_import.load()
     from kfp import compiler

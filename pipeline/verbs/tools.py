@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     "nets",
     "  slimworks nets\n"
     "  slimworks nets mobilenet_v1_025 --image-size 128\n"
+    "  slimworks nets my_nets:my_net                              one of your own\n"
     "  slimworks nets --checkpoint mobilenet_v1_0.25_128.ckpt     which network is it of?\n",
 )
 @click.argument("name", required=False)
@@ -76,16 +77,19 @@ def _or_dash(value: float | str | None) -> str:
 
 
 def _emit_net(name: str, num_classes: int | None, image_size: int | None, as_json: bool) -> None:
+    from slimworks.components.nets.own_nets import is_own
     from slimworks.components.nets.registry import check_image_size, get_net
 
-    spec = get_net(name)  # both checks before seconds of imports
-    check_image_size(spec, image_size or spec.default_image_size)
     _check_num_classes(num_classes)
+    if not is_own(name):  # checks before seconds of imports
+        spec = get_net(name)
+        check_image_size(spec, image_size or spec.default_image_size)
     from slimworks.pipeline import tfx_import
 
     tfx_import.load()
     from slimworks.components.nets.describe import describe_net
 
+    spec = get_net(name, image_size)
     description = describe_net(name, num_classes=num_classes, image_size=image_size)
     variables = {
         key: {"shape": shape, "trainable": key in description.trainable}
@@ -117,13 +121,27 @@ def _check_num_classes(num_classes: int | None) -> None:
 
 
 def _fact_lines(spec: NetSpec) -> list[str]:
+    facts = _own_facts(spec) if spec.is_own else _published_facts(spec)
+    return [f"  {key + ':':<15} {text}" for key, text in facts.items() if text]
+
+
+def _own_facts(spec: NetSpec) -> dict[str, str]:
+    return {
+        "image size": f"{spec.default_image_size} px; {_channels(spec)}",
+        "preprocessing": spec.preprocessing,
+        "head": ", ".join(spec.head_scopes),
+        "note": spec.note,
+    }
+
+
+def _published_facts(spec: NetSpec) -> dict[str, str]:
     background = "class 0 is the background" if spec.num_classes == 1001 else "no background class"
     offset = f"; labels_offset {spec.labels_offset}" if spec.labels_offset else ""
     measured = spec.published_image_size or spec.default_image_size
     accuracy = f"top-1 {_or_dash(spec.top1)} %, top-5 {_or_dash(spec.top5)} % at {measured} px"
-    facts = {
+    return {
         "image size": f"{spec.default_image_size} px, at least {spec.min_image_size}; "
-        f"{spec.num_channels} channel{'s' if spec.num_channels > 1 else ''}",
+        f"{_channels(spec)}",
         "preprocessing": spec.preprocessing,
         "classes": f"{spec.num_classes} as published: {background}{offset}",
         "head": ", ".join(spec.head_scopes),
@@ -131,7 +149,10 @@ def _fact_lines(spec: NetSpec) -> list[str]:
         "ImageNet": accuracy if spec.top1 else "no published accuracy",
         "note": spec.note,
     }
-    return [f"  {key + ':':<15} {text}" for key, text in facts.items() if text]
+
+
+def _channels(spec: NetSpec) -> str:
+    return f"{spec.num_channels} channel{'s' if spec.num_channels > 1 else ''}"
 
 
 def _emit_checkpoint(checkpoint: str, as_json: bool) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SHOWN_DIFFERENCES = 10
 # As components/trainer/verification.py has them, which would import TensorFlow.
-CHECKED = ("data", "label_map", "checkpoint", "code", "packages")
+CHECKED = ("data", "label_map", "checkpoint", "net", "code", "packages")
 EQUAL, DIFFERS = "equal", "differs"
 
 
