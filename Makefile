@@ -19,7 +19,7 @@ export SLIMWORKS_SHARED
 # Two files of tests at once; a file's tests share what its fixtures set up.
 SIDE_BY_SIDE := -n 2 --dist loadfile
 
-.PHONY: help setup demo test test-all test-slow test-big engines test-engines base-image images test-containers check check-k8s check-alerts format bench bench-smoke bench-gate docs site measure-networks compile lock protos clean
+.PHONY: help setup demo test test-all test-slow test-big test-chaos engines test-engines base-image images test-containers check audit sbom check-k8s check-alerts format bench bench-smoke bench-gate docs site measure-networks compile lock protos clean
 
 help:  ## This list
 	@echo "SlimWorks: labelled photos in, a gated model behind TensorFlow Serving out."
@@ -48,16 +48,22 @@ demo: setup  ## Handwritten digits to a served, gated model (about 2 minutes)
 	$(BIN)/python -m slimworks.pipeline.demo --root $(ROOT)
 
 test: setup  ## Fast tests: no network, no cluster
-	$(BIN)/python -m pytest -m "not slow and not big and not engine and not container" -q $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest -m "not slow and not big and not engine and not container and not chaos" -q $(SIDE_BY_SIDE)
 
 test-all: setup engines images  ## Every test: those of the engines and the containers too
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -m "not chaos" -q
+	$(MAKE) test-chaos
 
 test-slow: setup  ## Only the slow tests (kills, whole pipelines, trainings)
-	$(BIN)/python -m pytest -m "slow and not big and not engine and not container" -q --durations=40 $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest -m "slow and not big and not engine and not container and not chaos" -q --durations=40 $(SIDE_BY_SIDE)
 
 test-big: setup  ## Large networks, one after the other: training as TF-Slim's, cached features
 	$(BIN)/python -m pytest -m big -q
+
+# A mount namespace of its own: full disks and read-only folders, and nothing left mounted.
+test-chaos: setup  ## Runs into kills, full disks, read-only folders and clock jumps (minutes)
+	unshare $(if $(filter-out 0,$(shell id -u)),--user --map-root-user) --mount --propagation private \
+	  $(BIN)/python -m pytest -m chaos -q -s
 
 engines: setup  ## What engine tests run on (Flink, servers of file systems), into .engines
 	@for fetch in tests/engines/fetch_*.sh; do PYTHON=$(BIN)/python sh $$fetch .engines || exit; done
@@ -77,10 +83,25 @@ test-containers: export IMAGE_BUILD_OPTIONS ?= --network=host $(BUNDLE:%=--secre
 test-containers: setup images  ## Tests in real containers
 	$(BIN)/python -m pytest -m container -q
 
-check: setup  ## Format, lint, types
+check: setup  ## Format, lint, types; licences and hashes of the locks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python tests/audit/check_locks.py
+
+build/audit-venv/ready: tests/audit/requirements.lock | setup
+	$(PYTHON) -m venv build/audit-venv
+	$(BIN)/uv pip install --quiet --python build/audit-venv/bin/python --require-hashes -r $<
+	touch $@
+
+audit: build/audit-venv/ready  ## Known vulnerabilities of what is locked; asks a public service
+	$(BIN)/python tests/audit/audit.py --pip-audit build/audit-venv/bin/pip-audit \
+	  --service $(or $(SERVICE),pypi) requirements*.lock images/locks/*.lock docs/site/*.lock tests/audit/*.lock
+
+sbom: build/audit-venv/ready  ## What .venv is made of, as CycloneDX: build/sbom.json
+	build/audit-venv/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+	  --output-file build/sbom.json $(BIN)/python
+	$(BIN)/python tests/audit/check_locks.py --sbom build/sbom.json requirements-dev-$(TAG).lock
 
 check-k8s: setup  ## Every overlay of k8s/, rendered: strict schemas and rules
 	@for fetch in kustomize kubernetes_schemas; do \
@@ -139,6 +160,7 @@ lock:  ## Resolve the locks again (needs uv)
 	  uv pip compile --quiet --no-header --upgrade --python-version $$v --generate-hashes --extra pipeline pyproject.toml -o requirements-$$t.lock; \
 	  uv pip compile --quiet --no-header --upgrade --python-version $$v --generate-hashes --extra pipeline --extra onnx --extra tflite --extra mlflow --extra dev pyproject.toml -o requirements-dev-$$t.lock; done
 	echo uv | uv pip compile --quiet --no-header --upgrade --generate-hashes - -o requirements-setup.lock
+	uv pip compile --quiet --no-header --upgrade --python-version 3.10 --generate-hashes tests/audit/requirements.in -o tests/audit/requirements.lock
 	sh images/locks/lock.sh
 
 clean:  ## Remove what was built, but not runs

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 EXIT_PUSHED = 0
 EXIT_CRASH = 1  # a fault of ours: no other code describes it
@@ -66,6 +67,22 @@ class ServingError(SlimWorksError):
     """The served model does not answer, or answers something else."""
 
     exit_code = EXIT_SERVING
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, where more is known than that.
+
+    Attributes:
+        cause: What is saved.
+        fix: How to go on.
+        facts: The same for programs.
+    """
+
+    def __init__(self, cause: str, fix: str, facts: Mapping[str, Any]) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.fix = fix
+        self.facts = facts
 
 
 ERRORS: dict[str, type[SlimWorksError]] = {

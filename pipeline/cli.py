@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import os
+import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import click
 
 from slimworks import __version__
+from slimworks.components.addresses import holds_account
 from slimworks.components.errors import (
     EXIT_CRASH,
     EXIT_INTERRUPTED,
     EXIT_USAGE,
+    ConfigError,
+    Interrupted,
     SlimWorksError,
     nearest,
 )
@@ -57,6 +63,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "completion": ("completing", "Print what completes verbs and options in a shell."),
 }
 
+_OPTION = re.compile(r"[\w.-]+")  # or a key; nothing that could be a part of an address
 _INSTALL = "pip install 'slimworks[pipeline]' (for predict alone: 'slimworks[client]')"
 
 EXAMPLES = """\
@@ -146,9 +153,16 @@ def say(line: str) -> None:
     click.echo(shown(line), err=True)
 
 
-def _fail(cause: str, fix: str, exit_code: int, as_json: bool, details: str = "") -> NoReturn:
+def _fail(
+    cause: str,
+    fix: str,
+    exit_code: int,
+    as_json: bool,
+    details: str = "",
+    facts: Mapping[str, Any] = types.MappingProxyType({}),
+) -> NoReturn:
     if as_json:
-        error: dict[str, Any] = {"cause": cause, "fix": fix, "exit_code": exit_code}
+        error: dict[str, Any] = {"cause": cause, "fix": fix, "exit_code": exit_code, **facts}
         if details:
             error["details"] = details.splitlines()
         click.echo(shown_json(json.dumps({"error": error}, ensure_ascii=False)))
@@ -171,6 +185,27 @@ def _is_ours(error: ModuleNotFoundError) -> bool:
     return (error.name or "").partition(".")[0] == "slimworks"
 
 
+def _refuse_accounts(arguments: Sequence[str]) -> None:
+    """No verb takes a password: manifests, ledgers and logs keep addresses and command lines.
+
+    Raises:
+        ConfigError: Where the address stands, not what it is.
+    """
+    for previous, argument in itertools.pairwise(["", *arguments]):
+        if not holds_account(argument):
+            continue
+        option, is_assigned, _ = argument.partition("=")
+        named = [previous] if previous.startswith("-") else []
+        if is_assigned and _OPTION.fullmatch(option):
+            named.append(option)
+        raise ConfigError(
+            f"{' '.join(named) or 'An argument'} holds an account: there is a 'user:password@' in "
+            "its address.",
+            "Take it out, also of the shell's history. Credentials come from the environment or "
+            "the machine's own: docs/storage.md.",
+        )
+
+
 def _terminate(number: int, _frame: object) -> NoReturn:
     raise SystemExit(128 + number)
 
@@ -182,6 +217,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug, as_json = "--debug" in arguments, "--json" in arguments
     try:
+        _refuse_accounts(arguments)
         code = cli.main(arguments, prog_name="slimworks", standalone_mode=False)
         _exit(code if isinstance(code, int) else 0)
     except SlimWorksError as error:
@@ -192,7 +228,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "slimworks"
         _fail(error.format_message(), f"See {command} --help.", 2, as_json)
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (click.exceptions.Abort, KeyboardInterrupt) as error:
+        if isinstance(known := error.__cause__, Interrupted):  # click's Abort comes from it
+            _fail(known.cause, known.fix, EXIT_INTERRUPTED, as_json, facts=known.facts)
         _fail("Interrupted.", "Run the same command again: it goes on.", EXIT_INTERRUPTED, as_json)
     except BrokenPipeError:
         os._exit(EXIT_CRASH)  # whoever read our output is gone: nothing to say, nobody to say it to

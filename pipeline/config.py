@@ -16,6 +16,7 @@ import pydantic
 import yaml
 from pydantic import Field
 
+from slimworks.components.addresses import holds_account, without_accounts
 from slimworks.components.errors import ConfigError, nearest
 from slimworks.components.evaluator.config import EvaluateConfig
 from slimworks.components.gate.config import GateConfig
@@ -36,7 +37,6 @@ _FILE_SUFFIX = re.compile(
     r"\.(zip|tar|tgz|tar\.(gz|bz2|xz)|csv|tsv|jsonl|parquet|tfrecords?)$", re.IGNORECASE
 )
 CONFIG_FORMAT = 1  # higher where an older SlimWorks would take a key for something else
-_ACCOUNT = re.compile(r"://[^/\s@:]*:[^/\s@]*@")
 _SECRET_FLAG = re.compile(r"--s3_(secret_access_key|session_token)\b")  # Beam's
 _SHOWN_CHARACTERS = 200  # of a wrong value
 
@@ -130,7 +130,10 @@ def parse_config(values: Mapping[str, Any]) -> PipelineConfig:
     try:
         config = PipelineConfig.model_validate(values)
     except pydantic.ValidationError as error:
-        raise _config_error(error) from None
+        found = _config_error(error)
+        if holds_account(found.cause):
+            _refuse_accounts(values)
+        raise found from None
     _refuse_accounts(config.model_dump(mode="json"))
     return config
 
@@ -150,7 +153,7 @@ def _refuse_accounts(value: Any, key: str = "") -> None:
         entries = value.items() if isinstance(value, dict) else enumerate(value)
         for name, inside in entries:
             _refuse_accounts(inside, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, str) and _ACCOUNT.search(value):
+    elif isinstance(value, str) and holds_account(value):
         raise ConfigError(  # never shown: what stands before the '@' may be a password
             f"{key} holds an account: there is a 'user:password@' in its address.",
             "Take it out. Credentials come from the environment or the machine's own: "
@@ -252,7 +255,7 @@ def _config_error(error: pydantic.ValidationError) -> ConfigError:
 
 def _cut(value: Any) -> str:
     """The value as a message shows it: whole, where it is short."""
-    text = _ACCOUNT.sub("://***@", repr(value))
+    text = without_accounts(repr(value))
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 

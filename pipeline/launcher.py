@@ -230,6 +230,15 @@ _DATABASE_FAULTS = {
         "Restore it from a backup, or move it away and run again: every step runs anew, and what "
         "was pushed stays.",
     ),
+    "attempt to write a readonly database": (
+        "A database of the run root cannot be written: metadata.sqlite or state/catalogue.sqlite.",
+        _ADVICE[errno.EROFS],
+    ),
+    "unable to open database file": (
+        "A database of the run root cannot be opened: metadata.sqlite or state/catalogue.sqlite.",
+        _ADVICE[errno.EROFS],
+    ),
+    "Read-only file system": ("A folder is read-only.", _ADVICE[errno.EROFS]),
     "No space left on device": ("No space left on the disk.", _ADVICE[errno.ENOSPC]),
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ from slimworks.components import files
 from slimworks.components.errors import ConfigError
 
 ROOT_FORMAT = 1
+_RUN_TIME = "%Y%m%d-%H%M%S"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,10 +123,27 @@ class PipelinePaths:
             )
 
 
-def new_run_id() -> str:
-    """Sortable by time, unique on one machine: `20261121-053000-3f2a`."""
-    now = datetime.datetime.now(datetime.timezone.utc)
-    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+def new_run_id(runs: Path) -> str:
+    """Unique on one machine, and sorted as the runs were begun: `20261121-053000-3f2a`.
+
+    The time is in UTC. Where the clock was put back since the last run, it is that run's and a
+    second: the newest run is the one with the greatest id.
+
+    Args:
+        runs: Folder of the earlier runs.
+    """
+    now = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0, tzinfo=None)
+    newest = max((_begun(path.name) for path in runs.iterdir()), default=datetime.datetime.min)
+    if newest >= now:
+        now = newest + datetime.timedelta(seconds=1)
+    return f"{now:{_RUN_TIME}}-{secrets.token_hex(2)}"
+
+
+def _begun(run_id: str) -> datetime.datetime:
+    try:
+        return datetime.datetime.strptime(run_id.rpartition("-")[0], _RUN_TIME)
+    except ValueError:  # somebody else's file
+        return datetime.datetime.min
 
 
 @contextlib.contextmanager

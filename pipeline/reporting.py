@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,29 @@ from slimworks.pipeline.facts import RunFacts
 if TYPE_CHECKING:
     from slimworks.pipeline.run import RunOutcome
 
+_log = logging.getLogger(__name__)
+
 
 def write_run_report(path: Path, inputs: ReportInputs) -> None:
     """Writes the run's self-contained report.html, and the cards of the version it pushed."""
     write_report(str(path), inputs)
     write_cards(inputs)
+
+
+def try_run_report(path: Path, inputs: ReportInputs) -> bool:
+    """As `write_run_report`; says what went wrong, and returns whether nothing did.
+
+    The model is pushed or refused already: a page that cannot be drawn must not hide that.
+    """
+    try:
+        write_run_report(path, inputs)
+    except OSError as error:  # no room, or no permission: no fault of the page
+        _log.warning("the report could not be written: %s", error)
+        return False
+    except Exception:
+        _log.exception("the report could not be written")
+        return False
+    return True
 
 
 def report_inputs(

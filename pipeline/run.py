@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import getpass
 import json
-import logging
 import os
 import shutil
 import signal
@@ -39,7 +38,6 @@ from slimworks.pipeline.terminal import View, new_view
 
 LOCAL, CONTAINERS = "local", "containers"
 
-_log = logging.getLogger(__name__)
 _FORMAT = {"format": formats.NEWEST["run.json"]}
 
 
@@ -197,16 +195,36 @@ def _check_runner(config: PipelineConfig, options: RunOptions) -> None:
 
 
 def _run(config: PipelineConfig, options: RunOptions, paths: PipelinePaths) -> RunOutcome:
+    run_id = new_run_id(paths.runs)
+    results: list[launcher.NodeResult] = []
+    record = paths.run(run_id) / "run.json"
+    begun = {**_FORMAT, "run_id": run_id, "name": paths.name, "state": "running", "steps": []}
+    try:
+        files.write_text(record.with_name("config.yaml"), to_yaml(config))
+        files.write_json(record, begun)
+        return _run_steps(config, options, paths, run_id, results)
+    except KeyboardInterrupt:
+        from slimworks.pipeline.interruption import interrupted_run
+
+        if not record.exists() or files.read_json(record)["state"] == "ended":
+            raise  # nothing is done yet, or all but the report
+        interrupted = interrupted_run(run_id, paths, results, options.command)
+        steps = [result.to_json() for result in results]
+        files.write_json(record, {**begun, "state": "interrupted", "steps": steps})
+        raise interrupted from None
+
+
+def _run_steps(
+    config: PipelineConfig,
+    options: RunOptions,
+    paths: PipelinePaths,
+    run_id: str,
+    results: list[launcher.NodeResult],
+) -> RunOutcome:
+    """Runs the steps, adding to `results` as they end, and concludes the run."""
     from slimworks.pipeline import tfx_import
 
     started = time.monotonic()
-    run_id = new_run_id()
-    run_folder = paths.run(run_id)
-    run_folder.mkdir(parents=True)
-    files.write_text(run_folder / "config.yaml", to_yaml(config))
-    record: dict[str, Any] = {**_FORMAT, "run_id": run_id, "name": paths.name}
-    record.update(state="running", steps=[])
-    files.write_json(run_folder / "run.json", record)
     say(f"run {run_id} of {paths.name}: {config.data.source} -> {paths.home}")
     last = dag.NODES.index(options.last_step) if options.last_step else len(dag.NODES) - 1
     say(plan_line(config, paths, dag.NODES[: last + 1]))
@@ -221,22 +239,14 @@ def _run(config: PipelineConfig, options: RunOptions, paths: PipelinePaths) -> R
     with connection as handle:
         abandoned = abandon_unfinished(handle.store, paths.name, dag.NODES)
     _remove_unfinished(paths, abandoned)
-    results: list[launcher.NodeResult] = []
+    with new_view(sys.stderr) as view:
 
-    try:
-        with new_view(sys.stderr) as view:
+        def on_end(result: launcher.NodeResult) -> None:
+            results.append(result)
+            view.ended(result)
 
-            def on_end(result: launcher.NodeResult) -> None:
-                results.append(result)
-                view.ended(result)
-
-            run = _run_in_processes if is_local else _run_in_containers
-            run(config, options, paths, run_id, on_end, view)
-    except KeyboardInterrupt:
-        steps = [result.to_json() for result in results]
-        record.update(state="interrupted", steps=steps)
-        files.write_json(run_folder / "run.json", record)
-        raise
+        run = _run_in_processes if is_local else _run_in_containers
+        run(config, options, paths, run_id, on_end, view)
     seconds = time.monotonic() - started
     if not is_local:  # the exit handler has concluded it, if nothing went wrong with that, too
         from slimworks.pipeline.kubeflow import finishing
@@ -335,7 +345,7 @@ def conclude(
         connection: ML Metadata; None: the SQLite file of the run root.
     """
     from slimworks.components.gate.table import format_table
-    from slimworks.pipeline.reporting import report_inputs, write_run_report
+    from slimworks.pipeline.reporting import report_inputs, try_run_report
     from slimworks.pipeline.tracking import track
 
     facts = RunFacts.collect(paths, run_id, connection)
@@ -374,11 +384,7 @@ def conclude(
         options.command,
         config.evaluate.worst_mistakes,
     )
-    try:
-        write_run_report(report, inputs)
-    except Exception:
-        # The model is pushed or refused already: a page that cannot be drawn must not hide that.
-        _log.exception("the report could not be written")
+    if not try_run_report(report, inputs):
         outcome = dataclasses.replace(outcome, report=None)
         _write_ended(paths, outcome)
     if tracking := track(config, inputs, report, outcome):

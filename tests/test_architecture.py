@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 # Modules directly below components/: everyone may import them.
 FOUNDATION = {
+    "addresses",
     "artifacts",
     "beam_options",
     "contracts",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ _INDEX_SUFFIX = ".index"
 _ALL_SHARDS = "-?????-of-"  # what Saver(sharded=True) appends to a V1 checkpoint's name, as glob
 _SHARD_OF_V1 = re.compile(r"-\d{5}-of-(\d{5})$")
 _FILE_SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
+_MOST_PACKED = 64
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # marks checkpoints of TF2's objects
 # What TensorFlow's reader raises for damaged files; IndexError for data that ends too early.
 _NOT_READABLE = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
@@ -84,6 +86,7 @@ def open_checkpoint(path: str | os.PathLike[str], setting: str = CHECKPOINT_SETT
             "Give a checkpoint with TF1 names: one of TF-Slim, of tf.compat.v1.train.Saver, or of "
             "`slimworks train` (its folder checkpoints/).",
         )
+    _check_sizes(prefix, version, shapes)
     return Checkpoint(os.fspath(path), prefix, version, shapes, reader)
 
 
@@ -166,6 +169,21 @@ def _check_shards(prefix: str, stem: str, num_shards: int) -> None:
         shard = f"{stem}-{number:05d}-of-{num_shards:05d}"
         if not tf.io.gfile.exists(shard):
             raise _incomplete(prefix, f"{os.path.basename(shard)} does not exist")
+
+
+def _check_sizes(prefix: str, version: str, shapes: Mapping[str, Shape]) -> None:
+    """Before memory is taken for what an index only claims; a stored value has a byte at least."""
+    pattern = glob.escape(prefix) + (".data-*-of-*" if version == "V2" else "")
+    if version == "V1" and _ALL_SHARDS in prefix:
+        stem, _, num_shards = prefix.partition(_ALL_SHARDS)
+        pattern = f"{glob.escape(stem)}{_ALL_SHARDS}{num_shards}"
+    num_bytes = sum(tf.io.gfile.stat(path).length for path in tf.io.gfile.glob(pattern))
+    num_values = sum(math.prod(shape) for shape in shapes.values())
+    # V1 may be packed by Snappy, which makes zeros twenty times smaller.
+    if num_values > num_bytes * (_MOST_PACKED if version == "V1" else 1):
+        raise _incomplete(
+            prefix, f"it names {num_values} values, and its files hold {num_bytes} bytes"
+        )
 
 
 def _incomplete(prefix: str, reason: str) -> ConfigError:

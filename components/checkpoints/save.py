@@ -74,9 +74,9 @@ def update_state(folder: StrPath, prefix: StrPath) -> None:
 def latest_checkpoint(folder: StrPath) -> str | None:
     """Returns the prefix of a folder's newest checkpoint, or None.
 
-    The folder's `checkpoint` file decides. Where it is missing, or names nothing that exists (an
-    unpacked archive, a kill at the wrong moment), the newest index or V1 file does; of several of
-    one second the one of the highest step.
+    The folder's `checkpoint` file decides, of what is in the folder. Where it is missing, or names
+    nothing that exists (an unpacked archive, a kill at the wrong moment), the newest index or V1
+    file does; of several of one second the one of the highest step.
 
     Args:
         folder: On this machine, or where else TensorFlow reads, such as "gs://BUCKET/DIR".
@@ -85,14 +85,19 @@ def latest_checkpoint(folder: StrPath) -> str | None:
     state = tf.train.get_checkpoint_state(folder)
     named = [*state.all_model_checkpoint_paths, state.model_checkpoint_path] if state else []
     for prefix in reversed(named):
-        # A copied folder may name the place that it was copied from.
-        for candidate in (prefix, os.path.join(folder, os.path.basename(prefix))):
+        # A copied folder may name the place that it was copied from; one that came by mail, any.
+        own = [os.path.join(folder, os.path.basename(prefix))]
+        for candidate in [prefix, *own] if _is_below(prefix, folder) else own:
             if tf.io.gfile.exists(candidate + _INDEX_SUFFIX) or is_file(candidate):
                 return candidate
     names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
     paths = [os.path.join(folder, name) for name in names if not name.startswith(".")]
     found = [path for path in paths if is_table(path)]
     return max(found, key=_age).removesuffix(_INDEX_SUFFIX) if found else None
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(folder.rstrip("/") + "/") and ".." not in path.split("/")
 
 
 def _age(path: str) -> tuple[int, int, str]:

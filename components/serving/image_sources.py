@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Protocol
 
+from slimworks.components.addresses import without_accounts
 from slimworks.components.errors import DataError
 from slimworks.components.serving import image_bytes
 
@@ -64,11 +65,16 @@ class ImageUrl:
 
     @property
     def name(self) -> str:
-        """The address as it was given."""
-        return self.url
+        """The address as it was given, without an account."""
+        return without_accounts(self.url)
 
     def read(self, max_bytes: int) -> bytes:
         """See `ImageSource.read`."""
+        if self.name != self.url:
+            raise DataError(
+                f"{self.name} holds an account.",
+                "Download the image yourself: no 'user:password@' is sent, or kept.",
+            )
         from slimworks.components.serving.image_urls import fetch
 
         return fetch(self.url, max_bytes)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import urllib.parse
 from collections.abc import Mapping
 
+from slimworks.components.addresses import HIDDEN, without_accounts
 from slimworks.components.errors import ConfigError
 
 SECRET_VARIABLES = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD")
-HIDDEN = "***"
-
-_ACCOUNT = re.compile(r"(?<=://)[^/\s]*@")
 
 
 def checked_address(uri: str) -> str:
@@ -51,7 +48,7 @@ def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> 
         text: Such as the message of an error.
         environment: Variables; None: those of this process.
     """
-    text = _ACCOUNT.sub(f"{HIDDEN}@", text)
+    text = without_accounts(text)
     variables = os.environ if environment is None else environment
     for name in SECRET_VARIABLES:
         if secret := variables.get(name):

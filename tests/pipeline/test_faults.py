@@ -72,6 +72,20 @@ def test_faults_that_come_as_text_are_named(text: str, cause: str) -> None:
     assert described["exit_code"] == 2
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sqlite3.OperationalError: attempt to write a readonly database",
+        "Cannot connect sqlite3 database: unable to open database file",
+        "OSError: [Errno 30] Read-only file system [while running 'Write']",
+    ],
+)
+def test_folders_that_cannot_be_written_are_named_where_they_come_as_text(text: str) -> None:
+    described = describe_fault(RuntimeError(text))
+    assert described["fix"] == "Change the permission, or write to another folder."
+    assert described["exit_code"] == 2
+
+
 def test_anything_else_is_a_fault_of_slimworks() -> None:
     described = describe_fault(FileNotFoundError(errno.ENOENT, "No such file", "/x"))
     assert described["exit_code"] == 1

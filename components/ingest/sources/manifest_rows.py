@@ -8,6 +8,7 @@ import posixpath
 import re
 from collections.abc import Mapping
 
+from slimworks.components.addresses import holds_account
 from slimworks.components.ingest.sources import names
 from slimworks.components.ingest.sources.columns import Columns
 from slimworks.components.ingest.sources.items import REMOTE_SCHEMES, is_uri
@@ -60,6 +61,8 @@ def entry_of(row: Row, rules: Rules) -> Entry:
     path = values.get(columns.path)
     if not path:
         raise UnusableRowError("no path")
+    if holds_account(path):
+        raise UnusableRowError("an account ('user:password@') in its path")
     name, location = locate(path, rules.root)
     group = values.get(columns.group) if columns.group else None
     return Entry(
