@@ -18,8 +18,10 @@ export SLIMWORKS_SHARED
 
 # Two files of tests at once; a file's tests share what its fixtures set up.
 SIDE_BY_SIDE := -n 2 --dist loadfile
+# Tests that need nothing but `make setup`; the others have targets of their own.
+ORDINARY := not big and not engine and not container and not chaos and not notebook
 
-.PHONY: help setup demo test test-all test-slow test-big test-chaos engines test-engines base-image images test-containers check audit sbom check-k8s check-alerts format bench bench-smoke bench-gate docs site measure-networks compile lock protos clean
+.PHONY: help setup demo test test-all test-slow test-big test-chaos engines test-engines notebooks test-notebooks strip-notebooks base-image images test-containers check audit sbom check-k8s check-alerts format bench bench-smoke bench-gate docs site measure-networks compile lock protos clean
 
 help:  ## This list
 	@echo "SlimWorks: labelled photos in, a gated model behind TensorFlow Serving out."
@@ -48,22 +50,35 @@ demo: setup  ## Handwritten digits to a served, gated model (about 2 minutes)
 	$(BIN)/python -m slimworks.pipeline.demo --root $(ROOT)
 
 test: setup  ## Fast tests: no network, no cluster
-	$(BIN)/python -m pytest -m "not slow and not big and not engine and not container and not chaos" -q $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest -m "not slow and $(ORDINARY)" -q $(SIDE_BY_SIDE)
 
-test-all: setup engines images  ## Every test: those of the engines and the containers too
+test-all: setup $(VENV)/.notebooks-ready engines images  ## Every test: those of the engines and the containers too
 	$(BIN)/python -m pytest -m "not chaos" -q
 	$(MAKE) test-chaos
 
 test-slow: setup  ## Only the slow tests (kills, whole pipelines, trainings)
-	$(BIN)/python -m pytest -m "slow and not big and not engine and not container and not chaos" -q --durations=40 $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest -m "slow and $(ORDINARY)" -q --durations=40 $(SIDE_BY_SIDE)
 
-test-big: setup  ## Large networks, one after the other: training as TF-Slim's, cached features
+test-big: setup  ## Large networks and long runs, one after the other
 	$(BIN)/python -m pytest -m big -q
 
 # A mount namespace of its own: full disks and read-only folders, and nothing left mounted.
 test-chaos: setup  ## Runs into kills, full disks, read-only folders and clock jumps (minutes)
 	unshare $(if $(filter-out 0,$(shell id -u)),--user --map-root-user) --mount --propagation private \
 	  $(BIN)/python -m pytest -m chaos -q -s
+
+test-notebooks: $(VENV)/.notebooks-ready  ## Runs every cell of notebooks/, each in an empty folder
+	$(BIN)/python -m pytest -m notebook -q -n 2 --dist load --durations=0 tests/notebooks
+
+strip-notebooks: setup  ## Removes what notebooks put out, before a commit
+	$(BIN)/jupyter nbconvert --clear-output --inplace notebooks/*.ipynb
+
+notebooks: $(VENV)/.notebooks-ready  ## Opens notebooks/ in JupyterLab: docs/notebooks.md
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
+
+$(VENV)/.notebooks-ready: $(VENV)/.ready $(wildcard notebooks/requirements-*.lock)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r notebooks/requirements-$(TAG).lock
+	touch $@
 
 engines: setup  ## What engine tests run on (Flink, servers of file systems), into .engines
 	@for fetch in tests/engines/fetch_*.sh; do PYTHON=$(BIN)/python sh $$fetch .engines || exit; done
@@ -158,7 +173,8 @@ compile: setup  ## The demo's pipeline as Kubeflow Pipelines YAML
 lock:  ## Resolve the locks again (needs uv)
 	for v in 3.10 3.11; do t=py$${v/./}; \
 	  uv pip compile --quiet --no-header --upgrade --python-version $$v --generate-hashes --extra pipeline pyproject.toml -o requirements-$$t.lock; \
-	  uv pip compile --quiet --no-header --upgrade --python-version $$v --generate-hashes --extra pipeline --extra onnx --extra tflite --extra mlflow --extra dev pyproject.toml -o requirements-dev-$$t.lock; done
+	  uv pip compile --quiet --no-header --upgrade --python-version $$v --generate-hashes --extra pipeline --extra onnx --extra tflite --extra mlflow --extra dev pyproject.toml -o requirements-dev-$$t.lock; \
+	  uv pip compile --quiet --no-header --upgrade --python-version $$v --generate-hashes -c requirements-dev-$$t.lock --extra notebooks pyproject.toml -o notebooks/requirements-$$t.lock; done
 	echo uv | uv pip compile --quiet --no-header --upgrade --generate-hashes - -o requirements-setup.lock
 	uv pip compile --quiet --no-header --upgrade --python-version 3.10 --generate-hashes tests/audit/requirements.in -o tests/audit/requirements.lock
 	sh images/locks/lock.sh
