@@ -5,7 +5,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 ROOT ?= slimworks-demo
-# CPython 3.11 first, 3.10 second: TFX 1.16 has wheels for no newer one.
+# CPython 3.11 first, 3.10 second: the locked stack. PYTHON=python3.13 takes the newest (docs/stacks.md).
 PYTHON ?= $(shell for p in python3.11 python3.10 python3 python; do \
   command -v $$p >/dev/null 2>&1 && \
   $$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 10)))' 2>/dev/null && \
@@ -21,7 +21,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile
 # Tests that need nothing but `make setup`; the others have targets of their own.
 ORDINARY := not big and not engine and not container and not chaos and not notebook
 
-.PHONY: help setup demo test test-all test-slow test-big test-chaos engines test-engines notebooks test-notebooks strip-notebooks base-image images test-containers check audit sbom check-k8s check-alerts format bench bench-smoke bench-gate docs site measure-networks compile lock protos clean
+.PHONY: help setup demo test test-all test-slow test-big test-chaos engines test-engines notebooks test-notebooks strip-notebooks base-image images test-containers newest-image test-newest check audit sbom check-k8s check-alerts format bench bench-smoke bench-gate docs site measure-networks compile lock protos clean
 
 help:  ## This list
 	@echo "SlimWorks: labelled photos in, a gated model behind TensorFlow Serving out."
@@ -30,19 +30,22 @@ help:  ## This list
 
 setup: $(VENV)/.ready  ## Install everything that is locked into .venv
 
-$(VENV)/.ready: requirements-setup.lock $(wildcard requirements-dev-*.lock) setup.py pyproject.toml
+# The lock of that Python.
+LOCK = $(wildcard requirements-dev-$(TAG).lock requirements-newest-dev-$(TAG).lock)
+
+$(VENV)/.ready: requirements-setup.lock $(wildcard requirements-*dev-*.lock) setup.py pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then \
 	  echo "Error: SlimWorks needs Python 3.11 (or 3.10); found: $$(python3 --version 2>&1 || echo none)." >&2; \
 	  echo "Fix:   install it, or name it: make PYTHON=/path/to/python3.11 demo" >&2; exit 2; fi
-	@if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 10)))'; then \
-	  echo "Error: $(PYTHON) is $$($(PYTHON) --version 2>&1); SlimWorks needs Python 3.11 or 3.10." >&2; \
+	@if [ -z "$(LOCK)" ]; then \
+	  echo "Error: $(PYTHON) is $$($(PYTHON) --version 2>&1); there are locks for Python 3.10, 3.11 and 3.13." >&2; \
 	  echo "Fix:   name another: make PYTHON=/path/to/python3.11 demo" >&2; exit 2; fi
 	@if ! command -v c++ >/dev/null && ! command -v g++ >/dev/null && ! command -v clang++ >/dev/null; then \
 	  echo "Error: no C++ compiler; pyfarmhash, which TensorFlow Data Validation needs, has no wheel." >&2; \
 	  echo "Fix:   apt-get install g++ (Debian), dnf install gcc-c++ (Fedora), xcode-select --install (macOS)" >&2; exit 2; fi
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-setup.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements-dev-$(TAG).lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r $(LOCK)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
@@ -52,7 +55,7 @@ demo: setup  ## Handwritten digits to a served, gated model (about 2 minutes)
 test: setup  ## Fast tests: no network, no cluster
 	$(BIN)/python -m pytest -m "not slow and $(ORDINARY)" -q $(SIDE_BY_SIDE)
 
-test-all: setup $(VENV)/.notebooks-ready engines images  ## Every test: those of the engines and the containers too
+test-all: setup $(VENV)/.notebooks-ready engines images newest-image  ## Every test: those of the engines and the containers too
 	$(BIN)/python -m pytest -m "not chaos" -q
 	$(MAKE) test-chaos
 
@@ -94,9 +97,23 @@ images: $(if $(DEBIAN_BASE),,base-image)  ## Container images by podman or docke
 
 # The machine's own certificates: a proxy may sign with one that Debian does not know.
 BUNDLE := $(wildcard /etc/ssl/certs/ca-certificates.crt)
-test-containers: export IMAGE_BUILD_OPTIONS ?= --network=host $(BUNDLE:%=--secret=id=ca,src=%)
+ENGINE ?= $(shell command -v podman || command -v docker)
+NEWEST_IMAGE := localhost/slimworks-newest:dev
+NEWEST = $(ENGINE) run --rm --network=none --volume=$(CURDIR):/source:ro \
+  --volume=$(abspath $(SLIMWORKS_SHARED)):/shared:ro $(NEWEST_IMAGE)
+test-containers newest-image: export IMAGE_BUILD_OPTIONS ?= --network=host $(BUNDLE:%=--secret=id=ca,src=%)
 test-containers: setup images  ## Tests in real containers
-	$(BIN)/python -m pytest -m container -q
+	$(BIN)/python -m pytest -m "container and not newest" -q
+
+newest-image:  ## Debian 13 with Python 3.13 and the newest stack, where no registry can be reached (needs root)
+	SUITE=trixie sh images/base_image.sh
+	$(ENGINE) build --quiet $(IMAGE_BUILD_OPTIONS) --build-arg DEBIAN_BASE=localhost/slimworks-debian:trixie \
+	  -f tests/newest/Dockerfile -t $(NEWEST_IMAGE) .
+
+test-newest: setup newest-image  ## Fast tests and the demo on the newest stack; both stacks with each other
+	$(NEWEST) python -m pytest -m "not slow and $(ORDINARY)" -q $(SIDE_BY_SIDE)
+	$(NEWEST) python -m slimworks.pipeline.demo --root /tmp/demo
+	$(BIN)/python -m pytest -m newest -q
 
 check: setup  ## Format, lint, types; licences and hashes of the locks
 	$(BIN)/ruff format --check .
@@ -170,11 +187,15 @@ measure-networks: setup  ## Measure every network on this CPU again (half an hou
 compile: setup  ## The demo's pipeline as Kubeflow Pipelines YAML
 	$(BIN)/slimworks compile --data /workspace/digits --output build/pipeline.kfp.yaml
 
+# Wheels for an older glibc: so the newest stack stays out of the locked one's.
+EXTRAS := --extra onnx --extra tflite --extra mlflow --extra dev
 lock:  ## Resolve the locks again (needs uv)
-	for v in 3.10 3.11; do t=py$${v/./}; \
-	  uv pip compile --quiet --no-header --upgrade --python-version $$v --generate-hashes --extra pipeline pyproject.toml -o requirements-$$t.lock; \
-	  uv pip compile --quiet --no-header --upgrade --python-version $$v --generate-hashes --extra pipeline --extra onnx --extra tflite --extra mlflow --extra dev pyproject.toml -o requirements-dev-$$t.lock; \
-	  uv pip compile --quiet --no-header --upgrade --python-version $$v --generate-hashes -c requirements-dev-$$t.lock --extra notebooks pyproject.toml -o notebooks/requirements-$$t.lock; done
+	resolve() { uv pip compile --quiet --no-header --upgrade --generate-hashes --extra pipeline pyproject.toml "$$@"; }; \
+	for v in 3.10 3.11; do on="--python-version $$v --python-platform x86_64-manylinux_2_36"; t=py$${v/./}; \
+	  resolve $$on -o requirements-$$t.lock && resolve $$on $(EXTRAS) -o requirements-dev-$$t.lock || exit; \
+	  uv pip compile --quiet --no-header --upgrade $$on --generate-hashes -c requirements-dev-$$t.lock --extra notebooks pyproject.toml -o notebooks/requirements-$$t.lock || exit; done; \
+	on="--python-version 3.13 --python-platform x86_64-manylinux_2_39"; \
+	resolve $$on -o requirements-newest-py313.lock && resolve $$on $(EXTRAS) -o requirements-newest-dev-py313.lock
 	echo uv | uv pip compile --quiet --no-header --upgrade --generate-hashes - -o requirements-setup.lock
 	uv pip compile --quiet --no-header --upgrade --python-version 3.10 --generate-hashes tests/audit/requirements.in -o tests/audit/requirements.lock
 	sh images/locks/lock.sh

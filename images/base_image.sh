@@ -1,9 +1,9 @@
 #!/bin/sh
-# Makes localhost/slimworks-debian:bookworm from Debian's packages, where no registry can be reached.
-# What debian:bookworm-slim holds: a minimal system without manuals and translations.
-# usage: base_image.sh     MIRROR, SECURITY_MIRROR and ENGINE (podman or docker) may be set
+# Makes localhost/slimworks-debian:SUITE from Debian's packages, where no registry can be reached.
+# What debian:SUITE-slim holds: a minimal system without manuals and translations.
+# usage: base_image.sh     SUITE (bookworm), MIRROR, SECURITY_MIRROR and ENGINE (podman or docker) may be set
 set -eu
-suite=bookworm
+suite=${SUITE:-bookworm}
 mirror=${MIRROR:-http://deb.debian.org/debian}
 security=${SECURITY_MIRROR:-http://deb.debian.org/debian-security}
 name=localhost/slimworks-debian:$suite

@@ -55,7 +55,7 @@ def write_digits(folder: Path) -> int:
             class_folder = temporary / str(class_index)
             class_folder.mkdir(exist_ok=True)
             grey = (pixels * (255.0 / 16.0)).round().astype("uint8")
-            Image.fromarray(grey, mode="L").save(class_folder / f"{number:04d}.png")
+            Image.fromarray(grey).save(class_folder / f"{number:04d}.png")
     return len(digits.target)
 
 

@@ -8,7 +8,6 @@ import os
 import platform
 import shutil
 import socket
-import sys
 import tempfile
 from pathlib import Path
 
@@ -16,16 +15,8 @@ import psutil
 
 from slimworks.components import processor
 from slimworks.components.errors import SlimWorksError
+from slimworks.pipeline import stacks
 
-# What was tested together (requirements.lock); other versions may work.
-STACK = {
-    "tfx": "1.16.",
-    "tensorflow": "2.16.",
-    "tensorflow-serving-api": "2.16.",
-    "tf-slim": "1.1.",
-    "apache-beam": "2.",
-    "kfp": "2.",
-}
 MIN_FREE_BYTES = (
     5 * 2**30
 )  # examples, transformed examples and checkpoints of a few thousand photos
@@ -55,12 +46,14 @@ def examine(root: str, server: str | None, model_name: str, is_quick: bool = Fal
         is_quick: Only what can go wrong while a run goes on: a container's health check, which
             must not mind the memory and the cores that the run itself takes.
     """
-    checks = [_python(), *(_package(name, prefix) for name, prefix in STACK.items())]
+    stack = stacks.meant_stack()
+    packages = [_package(name, prefix) for name, prefix in stack.packages.items()]
+    checks = [_stack(stack), _python(stack), *packages]
     if is_quick:
         return [*checks, _disk(root), _writable(root)]
     checks += [
         _processor(),
-        _gpu(),
+        _gpu(stack),
         _huge_pages(),
         _memory(),
         _disk(root),
@@ -72,13 +65,20 @@ def examine(root: str, server: str | None, model_name: str, is_quick: bool = Fal
     return checks
 
 
-def _python() -> Check:
-    version = platform.python_version()
+def _stack(stack: stacks.Stack) -> Check:
+    library, version = platform.libc_ver()
+    return Check("stack", True, f"{stack.name}, {library or 'no glibc'} {version}".rstrip())
+
+
+def _python(stack: stacks.Stack) -> Check:
+    version = stacks.python_version()
+    is_tested = version in stack.tested_pythons
     return Check(
         "python",
-        sys.version_info[:2] in ((3, 10), (3, 11)),
-        version,
-        "Use Python 3.11 (or 3.10): TFX 1.16 has wheels for no newer one.",
+        version in stack.pythons,
+        platform.python_version() + ("" if is_tested else ", not tested: docs/stacks.md"),
+        f"TFX {stack.packages['tfx']}x has wheels for Python "
+        f"{stack.pythons[0]} to {stack.pythons[-1]}: use one of these.",
     )
 
 
@@ -90,7 +90,10 @@ def _package(name: str, prefix: str) -> Check:
             name, False, "not installed", "Run `make setup`, or pip install slimworks[pipeline]."
         )
     return Check(
-        name, version.startswith(prefix), version, f"Install {name} {prefix}x: make setup."
+        name,
+        version.startswith(prefix),
+        version,
+        f"Install {name} {prefix}x: make setup, or the lock that docs/stacks.md names.",
     )
 
 
@@ -108,7 +111,7 @@ def _processor() -> Check:
     )
 
 
-def _gpu() -> Check:
+def _gpu(stack: stacks.Stack) -> Check:
     """Asks TensorFlow, seconds to import, only where the driver knows a GPU."""
     models = processor.nvidia_gpus()
     if not models:
@@ -120,7 +123,8 @@ def _gpu() -> Check:
         "gpu",
         num_seen == len(models),
         f"{', '.join(models)}; TensorFlow sees {num_seen} of {len(models)}",
-        "Install the CUDA libraries, pip install 'tensorflow[and-cuda]==2.16.*', and look at "
+        f"Install the CUDA libraries, pip install "
+        f"'tensorflow[and-cuda]=={stack.packages['tensorflow']}*', and look at "
         "CUDA_VISIBLE_DEVICES.",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 import re
 import urllib.parse
@@ -23,6 +24,11 @@ from slimworks.components.serving.api import SIGNATURE_FIELD, Api
 from slimworks.components.serving.loaded_model import DEFAULT_SIGNATURE
 from slimworks.components.serving.models import used_spec
 from slimworks.components.serving.request_errors import Code, RequestError, truncated
+
+# From version 5 on protobuf has another name for it.
+_NAMES = ("always_print_fields_with_no_presence", "including_default_value_fields")
+_KNOWN_NAMES = inspect.signature(json_format.MessageToDict).parameters
+_WITH_DEFAULTS: dict[str, Any] = {next(name for name in _NAMES if name in _KNOWN_NAMES): True}
 
 JSON_TYPE = "application/json"
 TEXT_TYPE = "text/plain"
@@ -238,6 +244,4 @@ def _is_row(document: dict[str, Any]) -> bool:
 
 
 def _plain(message: Any) -> dict[str, Any]:
-    return json_format.MessageToDict(
-        message, preserving_proto_field_name=True, including_default_value_fields=True
-    )
+    return json_format.MessageToDict(message, preserving_proto_field_name=True, **_WITH_DEFAULTS)

@@ -136,15 +136,21 @@ class Connection:
                 self._pause(0.5 * 2**attempt)
         raise AssertionError("the last try returns or raises")
 
-    def write(self, post: Callable[..., Any], **given: Any) -> Any:
-        """Asks once: a second time might start a second run."""
-        return self._request(post, **given)
+    def write(self, post: Callable[..., Any], *body: Any, **given: Any) -> Any:
+        """Asks once: a second time might start a second run.
 
-    def _request(self, function: Callable[..., Any], **given: Any) -> Any:
+        Args:
+            post: Of `kfp_server_api`.
+            body: The message that it sends, if any; its versions disagree on the argument's name.
+            given: What names the thing that is written.
+        """
+        return self._request(post, *body, **given)
+
+    def _request(self, function: Callable[..., Any], *body: Any, **given: Any) -> Any:
         import urllib3
 
         try:
-            value = function(**given, _request_timeout=self._config.timeout_seconds)
+            value = function(*body, **given, _request_timeout=self._config.timeout_seconds)
         except self._refusal as error:
             raise _refusal(error, self.host) from None
         except urllib3.exceptions.HTTPError as error:

@@ -74,9 +74,7 @@ class Server:
         )
         if found is None:
             body = self._api.V2beta1Pipeline(display_name=name, **where)
-            found = self._connection.write(
-                self._pipelines.pipeline_service_create_pipeline, body=body
-            )
+            found = self._connection.write(self._pipelines.pipeline_service_create_pipeline, body)
         return str(found.pipeline_id)
 
     def _experiment_id(self, name: str) -> str:
@@ -86,9 +84,7 @@ class Server:
             if experiment.display_name == name:
                 return str(experiment.experiment_id)
         body = self._api.V2beta1Experiment(display_name=name, **where)
-        made = self._connection.write(
-            self._experiments.experiment_service_create_experiment, body=body
-        )
+        made = self._connection.write(self._experiments.experiment_service_create_experiment, body)
         return str(made.experiment_id)
 
     # --- Runs ---------------------------------------------------------------------------------
@@ -107,7 +103,7 @@ class Server:
             experiment_id=self._experiment_id(self._config.experiment or pipeline),
             **self._of_version(version, parameters),
         )
-        return self._connection.write(self._runs.run_service_create_run, body=body)
+        return self._connection.write(self._runs.run_service_create_run, body)
 
     def runs(self, limit: int) -> list[Any]:
         """The newest runs, oldest first."""
@@ -192,7 +188,7 @@ class Server:
         if self._config.namespace:
             body.namespace = self._config.namespace
         return self._connection.write(
-            self._schedules.recurring_run_service_create_recurring_run, body=body
+            self._schedules.recurring_run_service_create_recurring_run, body
         )
 
     def pause_schedule(self, name: str) -> Any:

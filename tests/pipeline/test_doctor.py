@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import importlib.metadata
+import platform
 from pathlib import Path
 
 import pytest
 
 from slimworks.components import processor
-from slimworks.pipeline import doctor
+from slimworks.pipeline import doctor, stacks
 
 
 def _check(name: str, root: Path) -> doctor.Check:
@@ -75,3 +77,60 @@ def test_quick_look_leaves_out_what_a_run_itself_uses_up(tmp_path: Path) -> None
     checks = {check.name: check for check in doctor.examine(str(tmp_path), None, "default", True)}
     assert {"python", "tensorflow", "disk", "write permission"} <= checks.keys()
     assert not {"memory", "gpu", "loopback"} & checks.keys()
+
+
+@pytest.mark.parametrize(
+    ("tfx", "stack"),
+    [("1.16.0", stacks.LOCKED), ("1.17.1", stacks.NEWEST), ("1.21.0", stacks.NEWEST)],
+)
+def test_stack_is_told_by_tfx(
+    tfx: str, stack: stacks.Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: tfx)
+    assert stacks.meant_stack() is stack
+
+
+@pytest.mark.parametrize(("minor", "stack"), [("11", stacks.LOCKED), ("12", stacks.NEWEST)])
+def test_stack_is_told_by_python_without_tfx(
+    minor: str, stack: stacks.Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_found(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", not_found)
+    monkeypatch.setattr(platform, "python_version_tuple", lambda: ("3", minor, "1"))
+    assert stacks.meant_stack() is stack
+
+
+def test_stack_of_this_environment_is_named_with_its_c_library(tmp_path: Path) -> None:
+    check = _check("stack", tmp_path)
+    assert check.is_healthy
+    assert check.found.startswith((f"{stacks.LOCKED.name}, ", f"{stacks.NEWEST.name}, "))
+    assert all(_check(name, tmp_path).is_healthy for name in stacks.meant_stack().packages)
+
+
+def test_mixed_stack_is_unhealthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {**stacks.NEWEST.packages, "tensorflow": "2.16.2"}
+    monkeypatch.setattr(importlib.metadata, "version", versions.__getitem__)
+    assert _check("tfx", tmp_path).is_healthy
+    check = _check("tensorflow", tmp_path)
+    assert not check.is_healthy
+    assert check.fix.startswith("Install tensorflow 2.21.x: make setup, or the lock that docs/")
+
+
+def test_python_without_wheels_is_unhealthy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "python_version_tuple", lambda: ("3", "12", "1"))
+    monkeypatch.setattr(importlib.metadata, "version", stacks.LOCKED.packages.__getitem__)
+    check = _check("python", tmp_path)
+    assert not check.is_healthy
+    assert check.fix == "TFX 1.16.x has wheels for Python 3.10 to 3.11: use one of these."
+
+
+def test_python_that_nobody_tested_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "python_version_tuple", lambda: ("3", "12", "1"))
+    monkeypatch.setattr(importlib.metadata, "version", stacks.NEWEST.packages.__getitem__)
+    check = _check("python", tmp_path)
+    assert check.is_healthy
+    assert check.found.endswith(", not tested: docs/stacks.md")

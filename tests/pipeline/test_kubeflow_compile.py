@@ -18,7 +18,7 @@ from refusals import refusal, slimworks
 from slimworks.components.errors import ConfigError
 from slimworks.components.trainer.tfjob import PodSettings
 from slimworks.components.trainer.tfjob_run import pod_settings
-from slimworks.pipeline import dag, run_node
+from slimworks.pipeline import dag, run_node, stacks
 from slimworks.pipeline.config import load_config
 from slimworks.pipeline.kubeflow import compiling, graph
 from slimworks.pipeline.kubeflow.config import STEPS
@@ -62,7 +62,23 @@ def nodes() -> dict[str, list[str]]:
 
 def test_it_is_the_reviewed_one(compiled: compiling.Compiled) -> None:
     expected = (GOLDEN / "pipeline.kfp.yaml").read_text(encoding="utf-8")
-    assert compiled.text == expected, "golden/pipeline.yaml says how to make it anew"
+    if stacks.meant_stack() is stacks.LOCKED:
+        assert compiled.text == expected, "golden/pipeline.yaml says how to make it anew"
+    wanted = [_of_any_kfp(document) for document in yaml.safe_load_all(expected)]
+    assert [_of_any_kfp(document) for document in yaml.safe_load_all(compiled.text)] == wanted
+
+
+def _of_any_kfp(value: Any) -> Any:
+    """Without what newer versions of kfp add: their own number, `optional: false`."""
+    if isinstance(value, list):
+        return [_of_any_kfp(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _of_any_kfp(item)
+        for key, item in value.items()
+        if key != "sdkVersion" and (key, item) != ("optional", False)
+    }
 
 
 def test_steps_of_the_settings_are_those_of_the_pipeline() -> None:
