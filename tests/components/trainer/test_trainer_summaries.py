@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,3 +156,10 @@ def test_profile_of_a_training_that_ends_early_is_kept(tmp_path: Path) -> None:
 def test_profile_steps_out_of_order_are_refused(steps: tuple[int, int]) -> None:
     with pytest.raises(ConfigError, match=r"expected \[from, to\] with 0 <= from < to"):
         TrainConfig(profile_steps=steps)
+
+
+def test_tensorboard_starts() -> None:
+    """It needs what setuptools has given up."""
+    command = [sys.executable, "-m", "tensorboard.main", "--version"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
