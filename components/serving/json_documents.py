@@ -10,6 +10,8 @@ import orjson
 from slimworks.components.serving.json_tensors import shown
 from slimworks.components.serving.request_errors import Code, RequestError
 
+_MAX_DEPTH = 500
+
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """Reads a request's body: one JSON object; what follows it does not count.
@@ -23,6 +25,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:  # NaN, Infinity, trailing bytes, or truly wrong
         value = _parsed_leniently(body)
+        _check_depth(value)
     if not isinstance(value, dict):
         raise _invalid(f"JSON Value: {shown(value)} Is not object")
     return value
@@ -39,6 +42,21 @@ def _parsed_leniently(body: bytes) -> Any:
         raise _invalid("JSON Parse error: The document is nested too deeply") from None
     except ValueError as error:  # a whole number of thousands of digits
         raise _invalid(f"JSON Parse error: {error}") from error
+
+
+def _check_depth(value: Any) -> None:
+    """Python 3.12 and later parse deeper documents than what reads them could follow."""
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            child
+            for one in level
+            if isinstance(one, dict | list)
+            for child in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return
+    raise _invalid("JSON Parse error: The document is nested too deeply")
 
 
 def _finite(text: str) -> float:
