@@ -19,9 +19,9 @@ export SLIMWORKS_SHARED
 # Two files of tests at once; a file's tests share what its fixtures set up.
 SIDE_BY_SIDE := -n 2 --dist loadfile
 # Tests that need nothing but `make setup`; the others have targets of their own.
-ORDINARY := not big and not engine and not container and not chaos and not notebook
+ORDINARY := not big and not engine and not container and not chaos and not notebook and not docs
 
-.PHONY: help setup demo test test-all test-slow test-big test-chaos engines test-engines notebooks test-notebooks strip-notebooks base-image images test-containers newest-image test-newest check audit sbom check-k8s check-alerts format bench bench-smoke bench-gate docs site measure-networks compile lock protos clean
+.PHONY: help setup demo test test-all test-slow test-big test-docs screenshots test-chaos engines test-engines notebooks test-notebooks strip-notebooks base-image images test-containers newest-image test-newest check audit sbom check-k8s check-alerts format bench bench-smoke bench-gate docs site measure-networks compile lock protos clean
 
 help:  ## This list
 	@echo "SlimWorks: labelled photos in, a gated model behind TensorFlow Serving out."
@@ -64,6 +64,12 @@ test-slow: setup  ## Only the slow tests (kills, whole pipelines, trainings)
 
 test-big: setup  ## Large networks and long runs, one after the other
 	$(BIN)/python -m pytest -m big -q
+
+test-docs: setup  ## Every code block of the documents that can run here, in real folders
+	$(BIN)/python -m pytest -m docs -q -n 2
+
+screenshots: setup  ## Pictures of the documentation, taken anew: docs/screenshots (needs chromium)
+	SLIMWORKS_SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -m docs -q tests/docs/test_screenshots.py
 
 # A mount namespace of its own: full disks and read-only folders, and nothing left mounted.
 test-chaos: setup  ## Runs into kills, full disks, read-only folders and clock jumps (minutes)

@@ -21,10 +21,10 @@ SPLITS = ("train", "eval", "test")
 IMAGE_ENCODED = "image/encoded"  # bytes as they were in the user's file
 IMAGE_FORMAT = "image/format"  # "jpeg", "png", "gif" or "bmp": what TensorFlow can decode
 CLASS_INDEX = "image/class/label"  # int64
-CLASS_NAME = "image/class/text"
+CLASS_NAME = "image/class/text"  # UTF-8
 IMAGE_FILENAME = "image/filename"  # relative to the data source, "/" between parts
 IMAGE_HEIGHT = "image/height"  # upright, after the EXIF orientation
-IMAGE_WIDTH = "image/width"
+IMAGE_WIDTH = "image/width"  # the same
 IMAGE_COLORSPACE = "image/colorspace"  # "RGB" or "Grayscale"
 IMAGE_CHANNELS = "image/channels"  # of the stored file: 1, 2, 3 or 4
 # Ours.
@@ -79,18 +79,18 @@ REJECTS_FILE = "rejects.jsonl"  # {"file", "reason", "detail"}
 # {"kind": "identical" or "near", "image_id", "kept", "duplicates": [...], "image_ids": [...],
 #  "classes": [...], "conflict": bool}
 DUPLICATES_FILE = "duplicates.jsonl"
-SUMMARY_FILE = "summary.json"
+SUMMARY_FILE = "summary.json"  # counts, warnings, the proof that no group leaks
 OUTLIERS_FILE = "outliers.jsonl"  # {"file", "image_id", "kind", "value", "typical"}
 THUMBNAILS_FOLDER = "thumbnails"  # <image_id>.jpg of what the report shows
 
 # --- Statistics, Schema, Anomalies (TFX's own file names) -------------------------------------
-STATISTICS_FILE = "FeatureStats.pb"
-SCHEMA_FILE = "schema.pbtxt"
-ANOMALIES_FILE = "SchemaDiff.pb"
+STATISTICS_FILE = "FeatureStats.pb"  # TFDV's DatasetFeatureStatisticsList
+SCHEMA_FILE = "schema.pbtxt"  # TFDV's Schema; the classes are those of the label map
+ANOMALIES_FILE = "SchemaDiff.pb"  # TFDV's Anomalies, by split
 DRIFT_FILE = "drift.json"  # beside the anomalies: the newest span against the one before it
 
 # --- Model ---------------------------------------------------------------------------------
-SAVED_MODEL_FOLDER = "saved_model"
+SAVED_MODEL_FOLDER = "saved_model"  # what is served: decodes, prepares, classifies
 CHECKPOINTS_FOLDER = "checkpoints"  # TF1 names, loadable by TF-Slim
 METRICS_FILE = "metrics.jsonl"  # {"step", "epoch", "split", "loss", "accuracy", ...}
 NAN_BATCHES_FILE = "nan_batches.jsonl"  # {"step", "what", "learning_rate", "ids", ...}
@@ -134,22 +134,22 @@ WARMUP_FILE = "tf_serving_warmup_requests"  # PredictionLogs in a TFRecord
 # What only the publisher knows, shown by the server's page: run_id, time (seconds since the epoch),
 # metrics (as in the ledger). model.json has the rest.
 PUBLISHED_FACTS_FILE = "slimworks.json"
-MODEL_CARD_ASSET = "model_card.md"
+MODEL_CARD_ASSET = "model_card.md"  # inside a SavedModel, shown by the server's page
 # Cards are written after the push, beside the version: <base_path>/.slimworks/cards/<version>/.
 CARDS_FOLDER = "cards"
-MODEL_CARD_FILE = "model-card.md"
+MODEL_CARD_FILE = "model-card.md"  # in that folder, beside data-card.md
 
 SIGNATURE_SERVE = "serving_default"  # images -> classes, probabilities, class_index, is_known
-SIGNATURE_PIXELS = "predict_pixels"
-SIGNATURE_CLASSIFY = "classify"
-SIGNATURE_EMBED = "embed"
+SIGNATURE_PIXELS = "predict_pixels"  # prepared pixels, float32 [N, S, S, C] -> the same
+SIGNATURE_CLASSIFY = "classify"  # tf.Examples with image/encoded -> classes, scores
+SIGNATURE_EMBED = "embed"  # images -> embedding: the layer before the head
 SIGNATURE_EVALUATE = "evaluate"  # images -> logits, probabilities, embedding (offline use)
 
 # --- Evaluation ----------------------------------------------------------------------------
-PREDICTIONS_FILE = "predictions.parquet"
-BASELINE_PREDICTIONS_FILE = "baseline_predictions.parquet"
-EVALUATION_METRICS_FILE = "metrics.json"
-TFMA_FOLDER = "tfma"
+PREDICTIONS_FILE = "predictions.parquet"  # one row an image; every metric comes from it
+BASELINE_PREDICTIONS_FILE = "baseline_predictions.parquet"  # the baseline's, of the same images
+EVALUATION_METRICS_FILE = "metrics.json"  # docs/reference/metrics.md
+TFMA_FOLDER = "tfma"  # for tfma.load_eval_result
 PREDICTION_COLUMNS = (
     "image_id",  # string
     "filename",  # string
@@ -163,19 +163,19 @@ PREDICTION_COLUMNS = (
 # asked for (evaluator/predictions_file.py)
 
 # --- Blessing ------------------------------------------------------------------------------
-DECISION_FILE = "decision.json"
+DECISION_FILE = "decision.json"  # the verdict, and every bound with its value and reason
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 
 # --- Replay --------------------------------------------------------------------------------
-REPLAY_FILE = "replay.json"
+REPLAY_FILE = "replay.json"  # what the loaded candidate answered and what it cost
 
 # --- Shadow --------------------------------------------------------------------------------
 SHADOW_FILE = "shadow.json"  # two models on the same real requests (shadow/tally.py)
-SHADOW_PAGE = "shadow.html"
+SHADOW_PAGE = "shadow.html"  # the same for people
 
 # --- PushedModel ---------------------------------------------------------------------------
-LEDGER_FOLDER = ".slimworks"
-LEDGER_FILE = "ledger.jsonl"
+LEDGER_FOLDER = ".slimworks"  # below the base path; servers ignore it
+LEDGER_FILE = "ledger.jsonl"  # every event with its reasons
 PUSHED_FILE = "pushed.json"  # {"version", "base_path", "pushed_to"}
 
 

@@ -23,7 +23,7 @@ REQUEST_LOG_COUNT = ":slimworks:serving:request_log_count"
 
 Labels = tuple[tuple[str, str], ...]
 
-_HELP = {
+HELP = {
     REQUEST_COUNT: "The total number of requests.",
     REQUEST_LATENCY: "Distribution of wall time (in microseconds) of requests.",
     RUNTIME_LATENCY: "Distribution of wall time (in microseconds) in the model's graph.",
@@ -118,7 +118,7 @@ class Metrics:
 
 
 def _header(name: str, kind: str) -> list[str]:
-    return [f"# HELP {name} {_HELP[name]}", f"# TYPE {name} {kind}"]
+    return [f"# HELP {name} {HELP[name]}", f"# TYPE {name} {kind}"]
 
 
 def _histogram_lines(name: str, labels: Labels, histogram: _Histogram) -> list[str]:

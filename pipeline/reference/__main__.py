@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 from slimworks.components import files
-from slimworks.pipeline.reference import commands, messages, settings
+from slimworks.pipeline.reference import artifacts, commands, messages, metrics, settings
 
 PAGES = {
     "configuration.md": settings.page,
     "commands.md": commands.page,
+    "artifacts.md": artifacts.page,
+    "metrics.md": metrics.page,
     "errors.md": messages.page,
 }
 

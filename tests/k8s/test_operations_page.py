@@ -49,7 +49,7 @@ KINDS = {
 def _blocks() -> list[str]:
     """Blocks of shell, as they stand."""
     blocks = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", PAGE, re.DOTALL | re.MULTILINE)
-    plain = [textwrap.dedent(body) for language, body in blocks if not language]
+    plain = [textwrap.dedent(body) for language, body in blocks if language == "bash"]
     return [body for body in plain if re.search(r"^(kubectl|make) ", body, re.MULTILINE)]
 
 
