@@ -106,7 +106,7 @@ EXPECTED = {
     "01": (["pass - version 1", "pass - version 2", "version 3", "torn.png", "five.png"], 6),
     "02": (["pass", "confidence 0.95 -> 0.99", "accuracy 0."], 4),
     "03": (["pass: accuracy", "inconclusive: accuracy", "fail: accuracy", "version None"], 5),
-    "04": (["pass: accuracy"], 1),
+    "04": (["pass: version 1"], 1),
     "05": (["pipeline.kfp.yaml", "CronJob"], 1),
 }
 
