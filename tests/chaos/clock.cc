@@ -1,7 +1,11 @@
 // Loaded by LD_PRELOAD: the wall clock shows so many seconds more as the file of CHAOS_CLOCK holds
 // (eight bytes, little endian), and jumps when they change. The monotonic clock goes on as it is,
 // as where somebody sets the machine's time.
+// Waits until a moment of that clock (TensorFlow's mutexes) end when the process sees it come.
+#include <dlfcn.h>
 #include <fcntl.h>
+#include <linux/futex.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -20,6 +24,24 @@ static long shift() {
     return mapped == MAP_FAILED ? &none : static_cast<const long *>(mapped);
   }();
   return *seconds;
+}
+
+extern "C" long syscall(long number, ...) noexcept {
+  using Syscall = long (*)(long, ...);
+  static const Syscall next = reinterpret_cast<Syscall>(dlsym(RTLD_NEXT, "syscall"));
+  va_list given;
+  va_start(given, number);
+  long arguments[6];
+  for (long &argument : arguments) argument = va_arg(given, long);
+  va_end(given);
+  struct timespec deadline;
+  if (number == SYS_futex && (arguments[1] & FUTEX_CLOCK_REALTIME) && arguments[3]) {
+    deadline = *reinterpret_cast<const struct timespec *>(arguments[3]);
+    deadline.tv_sec -= shift();
+    arguments[3] = reinterpret_cast<long>(&deadline);
+  }
+  return next(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
+              arguments[5]);
 }
 
 extern "C" int clock_gettime(clockid_t clock, struct timespec *now) noexcept {
