@@ -41,7 +41,7 @@ LOCKED = Stack(
 NEWEST = Stack(
     name="newest",
     pythons=("3.10", "3.11", "3.12", "3.13"),
-    tested_pythons=(),  # in part: docs/stacks.md
+    tested_pythons=("3.13",),
     packages={
         "tfx": "1.21.",
         "tensorflow": "2.21.",

@@ -22,7 +22,8 @@ network, `slimworks nets --checkpoint FILE` the network that a checkpoint belong
 chosen by `model.net`, sizes by `model.image_size`. The names, the variables and the numbers are
 TF-Slim's, so the published checkpoints load ([checkpoints.md](checkpoints.md)):
 
-```
+<!-- not run: needs mobilenet_v2_1.0_224.ckpt, a download; README.md's run has a checkpoint -->
+```bash
 slimworks run --data photos/ --set model.net=mobilenet_v2 \\
     --set train.checkpoint_path=mobilenet_v2_1.0_224.ckpt
 ```
@@ -45,7 +46,8 @@ every variable. Images a batch: {batch}. The relative columns are
 ratios to {reference} measured in turns in the same process: they carry over to other machines far
 better than the images a second do. The spread over {repeats} repeats is in `docs/networks.json`.
 
-```
+<!-- not run: takes half an hour -->
+```bash
 make measure-networks    # or: {command}
 ```
 """

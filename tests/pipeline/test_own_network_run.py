@@ -71,6 +71,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "pipeline.yaml").write_text(text, encoding="utf-8")
     monkeypatch.chdir(elsewhere)
     monkeypatch.setenv(own_nets.FOLDERS_VARIABLE, "")
+    # What a test imports from its folder must not be there for the next one.
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("digits_nets", "layers_of_mine"):
+        sys.modules.pop(name, None)
     return folder
 
 
@@ -143,7 +147,8 @@ def test_a_network_that_is_none_stops_a_run_before_it_starts(project: Path, tmp_
 
     for class_name in ("one", "two"):
         (tmp_path / "digits" / class_name).mkdir(parents=True)
-        (tmp_path / "digits" / class_name / "a.png").write_bytes(b"")
+        for number in range(5):
+            (tmp_path / "digits" / class_name / f"{number}.png").write_bytes(b"")
     config = load_config(str(project / "pipeline.yaml"), ["model.net=digits_nets:digitsnet"])
     with pytest.raises(ConfigError, match="has no digitsnet"):
         run_pipeline(config, RunOptions(root=tmp_path / "runs"))

@@ -28,7 +28,7 @@ PLACES = {
 def documented(engine: str) -> list[str]:
     """The flags that the page gives for an engine, with its capital letters filled in."""
     section = PAGE.read_text().partition(f"\n## {engine}\n")[2].partition("\n## ")[0]
-    block = section.split("```")[1]
+    block = section.split("```")[1].partition("\n")[2]  # after its language
     return shlex.split(re.sub(r"\b[A-Z]+\b", lambda m: PLACES.get(m[0], m[0]), block))
 
 
