@@ -90,7 +90,10 @@ def build_graph(
             )
             for variable in tf.compat.v1.model_variables()
         )
-    if others := set(initializers) - {variable.name for variable in variables}:
+        # A schedule of the network itself, as NASNet's drop path, follows the global step.
+        steps = tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.GLOBAL_STEP)
+    known = {variable.name for variable in variables} | {step.op.name for step in steps}
+    if others := set(initializers) - known:
         raise _no_model_variable(name, min(others))
     return NetGraph(graph, logits, end_points, variables)
 

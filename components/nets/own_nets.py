@@ -32,6 +32,7 @@ _LOOK = (
     "import json, sys; given = json.load(sys.stdin); sys.path[:] = given['path']; "
     "from slimworks.components.nets import own_net_inspection; own_net_inspection.main(given)"
 )
+_NOT_ABOUT_THE_NET = "ignore:You are using a Python version:FutureWarning"  # google.api_core
 _SHOWN_CHARACTERS = 200  # of what a process that died has said
 
 
@@ -225,7 +226,7 @@ def _inspected_elsewhere(net: OwnNet, image_size: int | None) -> NetSpec:
         given = {"name": net.name, "image_size": image_size, "output": str(output)}
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
         ended = subprocess.run(
-            [sys.executable, "-c", _LOOK],
+            [sys.executable, "-W", _NOT_ABOUT_THE_NET, "-c", _LOOK],
             input=json.dumps({**given, "path": sys.path}),
             env={**quiet, **os.environ},
             capture_output=True,
