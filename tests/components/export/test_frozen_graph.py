@@ -161,7 +161,12 @@ def test_the_same_checkpoint_gives_the_same_file(
         ("resnet_v1_50", 64, "resnet_v1_50/SpatialSqueeze resnet_v1_50/predictions/Reshape_1"),
         ("resnet_v2_50", 64, "resnet_v2_50/SpatialSqueeze resnet_v2_50/predictions/Reshape_1"),
         ("mobilenet_v2_035", 64, "MobilenetV2/Logits/output MobilenetV2/Predictions/Reshape_1"),
-        ("nasnet_mobile", 96, "final_layer/FC/BiasAdd final_layer/predictions"),
+        pytest.param(
+            "nasnet_mobile",
+            96,
+            "final_layer/FC/BiasAdd final_layer/predictions",
+            marks=pytest.mark.big,
+        ),
         ("alexnet_v2", 224, "alexnet_v2/fc8/squeezed"),
     ],
 )

@@ -128,6 +128,7 @@ def test_blocks_of_v4_work_by_themselves(block: Callable[..., tf.Tensor], shape:
 
 
 @pytest.mark.slow
+@pytest.mark.big
 def test_inception_resnet_v2_computes_what_keras_computes() -> None:
     images = np.random.default_rng(0).uniform(-1, 1, [2, 139, 139, 3]).astype(np.float32)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
