@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ml_metadata import errors
+from ml_metadata.metadata_store import ListOptions, MetadataStore, OrderByField
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
@@ -21,7 +22,34 @@ RUNNING = metadata_store_pb2.Execution.RUNNING
 NEW = metadata_store_pb2.Execution.NEW
 
 
-class SqliteMetadata(metadata.Metadata):
+class _Store(MetadataStore):
+    """A store that lists the executions of a context by id, where none asks for another order.
+
+    ML Metadata lists them by the time of their creation, in pages of 100, and asks for the next
+    page by time and id at once: what was made after the machine's clock went back is on no page.
+    """
+
+    def get_executions_by_context(
+        self, context_id: int, list_options: ListOptions | None = None, extra_options: Any = None
+    ) -> list[metadata_store_pb2.Execution]:
+        """Executions of a context, newest first."""
+        options = list_options or ListOptions(order_by=OrderByField.ID, is_asc=False)
+        found: list[metadata_store_pb2.Execution] = super().get_executions_by_context(
+            context_id, options, extra_options
+        )
+        return found
+
+
+class Metadata(metadata.Metadata):
+    """A connection, not opened yet."""
+
+    def __enter__(self) -> Metadata:
+        super().__enter__()
+        self.store.__class__ = _Store  # TFX makes it itself, after retries
+        return self
+
+
+class SqliteMetadata(Metadata):
     """A connection to the SQLite store that holds a file lock while it is open.
 
     SQLite gives up on a busy database after a few retries; nodes that run side by side wait
@@ -50,7 +78,7 @@ class SqliteMetadata(metadata.Metadata):
             self._lock = None
 
 
-def connect(config: MetadataConfig, path: Path) -> metadata.Metadata:
+def connect(config: MetadataConfig, path: Path) -> Metadata:
     """Returns the connection of a configuration, not opened yet.
 
     Args:
@@ -61,14 +89,14 @@ def connect(config: MetadataConfig, path: Path) -> metadata.Metadata:
         path.parent.mkdir(parents=True, exist_ok=True)
         return SqliteMetadata(path)
     if config.kind == "grpc":
-        return metadata.Metadata(
+        return Metadata(
             metadata_store_pb2.MetadataStoreClientConfig(
                 host=config.host, port=config.resolved_port
             )
         )
     password = os.environ.get(PASSWORD_VARIABLE, "")
     if config.kind == "mysql":
-        return metadata.Metadata(
+        return Metadata(
             metadata.mysql_metadata_connection_config(
                 config.host, config.resolved_port, config.database, config.user, password
             )
@@ -79,7 +107,7 @@ def connect(config: MetadataConfig, path: Path) -> metadata.Metadata:
     settings.postgresql.dbname = config.database
     settings.postgresql.user = config.user
     settings.postgresql.password = _quoted(password)
-    return metadata.Metadata(settings)
+    return Metadata(settings)
 
 
 def _quoted(value: str) -> str:

@@ -86,10 +86,11 @@ def explain(store: Any, pipeline_name: str, run_id: str, node: str) -> tuple[str
 
 
 def _failure(execution: Any) -> str:
-    result = execution.custom_properties.get("__execution_result__")
+    result = execution.custom_properties.get("__execution_result__")  # JSON, as TFX writes it
     if result is None:
         return "an input could not be resolved"
-    lines = [line for line in result.string_value.splitlines() if line.strip()]
+    message = json.loads(result.string_value).get("resultMessage", "")
+    lines = [line for line in message.splitlines() if line.strip()]
     return lines[-1].strip() if lines else "no message"
 
 
