@@ -26,8 +26,8 @@ from slimworks.components.evaluator.slices import Slice
 from slimworks.components.examples import tfrecord
 
 if TYPE_CHECKING:
-    import tensorflow_model_analysis as tfma
     from google.protobuf.message import Message
+    from tensorflow_model_analysis.proto import config_pb2
     from tensorflow_model_analysis.proto import metrics_for_slice_pb2 as proto
 
 LABEL_KEY = "class_index"
@@ -70,17 +70,17 @@ def write(
     files.write_text(output / "eval_config.json", _eval_run(len(class_names), dimensions))
 
 
-def eval_config(num_classes: int, dimensions: Sequence[Sequence[str]]) -> tfma.EvalConfig:
+def eval_config(num_classes: int, dimensions: Sequence[Sequence[str]]) -> config_pb2.EvalConfig:
     """TFMA's configuration for a classifier: what it would compute itself for these results."""
-    import tensorflow_model_analysis as tfma
+    from tensorflow_model_analysis.proto import config_pb2
 
-    overall = tfma.MetricsSpec(
+    overall = config_pb2.MetricsSpec(
         metrics=[
-            tfma.MetricConfig(class_name="ExampleCount"),
-            tfma.MetricConfig(class_name="SparseCategoricalAccuracy"),
-            tfma.MetricConfig(class_name="SparseCategoricalCrossentropy"),
+            config_pb2.MetricConfig(class_name="ExampleCount"),
+            config_pb2.MetricConfig(class_name="SparseCategoricalAccuracy"),
+            config_pb2.MetricConfig(class_name="SparseCategoricalCrossentropy"),
             # The threshold 0 makes every row predict its most probable class.
-            tfma.MetricConfig(
+            config_pb2.MetricConfig(
                 class_name="MultiClassConfusionMatrixPlot", config=json.dumps({"thresholds": [0.0]})
             ),
         ]
@@ -88,28 +88,28 @@ def eval_config(num_classes: int, dimensions: Sequence[Sequence[str]]) -> tfma.E
     specs = [overall]
     if num_classes <= MAX_CLASSES_APART:
         specs.append(_per_class(num_classes))
-    return tfma.EvalConfig(
-        model_specs=[tfma.ModelSpec(label_key=LABEL_KEY, prediction_key=PREDICTION_KEY)],
+    return config_pb2.EvalConfig(
+        model_specs=[config_pb2.ModelSpec(label_key=LABEL_KEY, prediction_key=PREDICTION_KEY)],
         metrics_specs=specs,
         slicing_specs=[
-            tfma.SlicingSpec(),
-            *(tfma.SlicingSpec(feature_keys=list(names)) for names in dimensions),
+            config_pb2.SlicingSpec(),
+            *(config_pb2.SlicingSpec(feature_keys=list(names)) for names in dimensions),
         ],
     )
 
 
-def _per_class(num_classes: int) -> tfma.MetricsSpec:
-    import tensorflow_model_analysis as tfma
+def _per_class(num_classes: int) -> config_pb2.MetricsSpec:
+    from tensorflow_model_analysis.proto import config_pb2
 
     # top_k=1: a class counts as predicted where it is the most probable one, not where its
     # probability is above one half.
     top_1 = json.dumps({"top_k": 1})
-    return tfma.MetricsSpec(
+    return config_pb2.MetricsSpec(
         metrics=[
-            tfma.MetricConfig(class_name="Precision", config=top_1),
-            tfma.MetricConfig(class_name="Recall", config=top_1),
+            config_pb2.MetricConfig(class_name="Precision", config=top_1),
+            config_pb2.MetricConfig(class_name="Recall", config=top_1),
         ],
-        binarize=tfma.BinarizationOptions(class_ids={"values": list(range(num_classes))}),
+        binarize=config_pb2.BinarizationOptions(class_ids={"values": list(range(num_classes))}),
     )
 
 

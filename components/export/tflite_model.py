@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import tensorflow as tf
 
@@ -27,7 +29,10 @@ def to_tflite(frozen: FrozenGraph) -> bytes:
 
 def tflite_probabilities(content: bytes, pixels: np.ndarray, batch_size: int) -> np.ndarray:
     """Runs a TensorFlow Lite model. pixels: float32 [N, S, S, C] -> float32 [N, K]."""
-    runner = tf.lite.Interpreter(model_content=content).get_signature_runner()
+    with warnings.catch_warnings():
+        # That TensorFlow 2.20 would be without it: 2.21 has it still.
+        warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated")
+        runner = tf.lite.Interpreter(model_content=content).get_signature_runner()
     return in_batches(
         pixels, lambda batch: runner(**{INPUT: batch})["probabilities"].copy(), batch_size
     )

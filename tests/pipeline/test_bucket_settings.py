@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from golden_yaml import GOLDEN, assert_is_reviewed
 from refusals import refusal
 
 from slimworks.components.errors import ConfigError
@@ -18,7 +18,6 @@ from slimworks.pipeline.kubeflow import compiling, cronjob, graph, volumes
 from slimworks.pipeline.kubeflow.cron import parse_cron
 from slimworks.pipeline.kubeflow.distributed import tfjob_variable
 
-GOLDEN = Path(__file__).parent / "golden"
 WORKSPACE = "kubeflow.workspace=gs://work/flowers/"
 DAILY = parse_cron("@daily")
 METADATA = ("kubeflow.metadata.kind=postgresql", "kubeflow.metadata.host=db")
@@ -40,8 +39,7 @@ def compiled() -> compiling.Compiled:
 
 @needs_kfp
 def test_it_is_the_reviewed_one(compiled: compiling.Compiled) -> None:
-    expected = (GOLDEN / "bucket.kfp.yaml").read_text(encoding="utf-8")
-    assert compiled.text == expected, "golden/pipeline.yaml says how to make it anew"
+    assert_is_reviewed(compiled.text, "bucket.kfp.yaml")
 
 
 @needs_kfp

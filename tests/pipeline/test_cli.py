@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from golden_yaml import GOLDEN, assert_is_reviewed
 
 from slimworks.components import files
 from slimworks.pipeline.cli import VERBS
@@ -220,17 +221,16 @@ def test_doctor_finds_this_machine_healthy_and_a_dead_server_not(tmp_path: Path)
 
 @pytest.mark.slow
 def test_compile_gives_the_same_text_in_every_process(tmp_path: Path) -> None:
-    golden = Path(__file__).parent / "golden"
     output = tmp_path / "a.yaml"
     result = slimworks(
-        "compile", "--config", str(golden / "pipeline.yaml"), "--output", str(output)
+        "compile", "--config", str(GOLDEN / "pipeline.yaml"), "--output", str(output)
     )
     if sys.version_info < (3, 11):
         assert result.returncode == 2
         assert "Compile with Python 3.11." in result.stderr
         return
     assert result.returncode == 0, result.stderr
-    assert output.read_text() == (golden / "pipeline.kfp.yaml").read_text()
+    assert_is_reviewed(output.read_text(encoding="utf-8"), "pipeline.kfp.yaml")
 
 
 @pytest.mark.parametrize(

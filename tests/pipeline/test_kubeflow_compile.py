@@ -7,24 +7,22 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from golden_yaml import GOLDEN, assert_is_reviewed
 from kubeflow_server import FakeKubeflow, serve, set_tasks
 from refusals import refusal, slimworks
 
 from slimworks.components.errors import ConfigError
 from slimworks.components.trainer.tfjob import PodSettings
 from slimworks.components.trainer.tfjob_run import pod_settings
-from slimworks.pipeline import dag, run_node, stacks
+from slimworks.pipeline import dag, run_node
 from slimworks.pipeline.config import load_config
 from slimworks.pipeline.kubeflow import compiling, graph
 from slimworks.pipeline.kubeflow.config import STEPS
 from slimworks.pipeline.kubeflow.outputs import REPORT
-
-GOLDEN = Path(__file__).parent / "golden"
 
 pytestmark = pytest.mark.skipif(
     sys.version_info < (3, 11), reason="kfp-kubernetes cannot be installed beside TFX"
@@ -61,24 +59,7 @@ def nodes() -> dict[str, list[str]]:
 
 
 def test_it_is_the_reviewed_one(compiled: compiling.Compiled) -> None:
-    expected = (GOLDEN / "pipeline.kfp.yaml").read_text(encoding="utf-8")
-    if stacks.meant_stack() is stacks.LOCKED:
-        assert compiled.text == expected, "golden/pipeline.yaml says how to make it anew"
-    wanted = [_of_any_kfp(document) for document in yaml.safe_load_all(expected)]
-    assert [_of_any_kfp(document) for document in yaml.safe_load_all(compiled.text)] == wanted
-
-
-def _of_any_kfp(value: Any) -> Any:
-    """Without what newer versions of kfp add: their own number, `optional: false`."""
-    if isinstance(value, list):
-        return [_of_any_kfp(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: _of_any_kfp(item)
-        for key, item in value.items()
-        if key != "sdkVersion" and (key, item) != ("optional", False)
-    }
+    assert_is_reviewed(compiled.text, "pipeline.kfp.yaml")
 
 
 def test_steps_of_the_settings_are_those_of_the_pipeline() -> None:

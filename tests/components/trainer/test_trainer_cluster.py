@@ -340,5 +340,6 @@ def test_workers_end_with_the_process_that_started_them(job: TrainingJob) -> Non
         workers = [psutil.Process(int(number)) for number in re.findall(r"is process (\d+)", line)]
         parent.kill()
     assert len(workers) == 2
-    _, alive = psutil.wait_procs(workers, timeout=60)
-    assert alive == []
+    _, left = psutil.wait_procs(workers, timeout=60)
+    # In a container nobody may wait for those that have ended.
+    assert [one for one in left if one.status() != psutil.STATUS_ZOMBIE] == []

@@ -54,7 +54,7 @@ def _photos(num: int, seed: int) -> Batch:
 
 
 def _trained(batch_norm_decay: float) -> SlimModule:
-    """A network with batch norm after 30 steps."""
+    """A network with batch norm after 30 steps, and ten more that move its statistics only."""
     module = SlimModule(get_net("mobilenet_v1_025"), 3, 32, 3, batch_norm_decay=batch_norm_decay)
     trained = module.trainable_by_name
     optimizer = Optimizer(TrainConfig(), trained)
@@ -67,7 +67,9 @@ def _trained(batch_norm_decay: float) -> SlimModule:
         batch_size=24,
     )
     update = tf.function(step, autograph=False)
-    for number in range(30):
+    for number in range(40):
+        if number == 30:
+            optimizer.learning_rate.assign(0.0)
         update(_photos(24, number), tf.constant(number, tf.int64))
     return module
 
