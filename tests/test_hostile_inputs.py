@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from slimworks.components import addresses, terminal_text
-from slimworks.components.errors import ConfigError, DataError
+from slimworks.components import addresses, python_process, terminal_text
+from slimworks.components.errors import ConfigError, DataError, ServingError
 from slimworks.components.ingest import images
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.sources.manifest import ManifestSource
@@ -28,6 +28,7 @@ from slimworks.components.ingest.storage.archives import read_zip_member
 from slimworks.components.labels import corrections
 from slimworks.components.labels.label_map import LABEL_MAP_FILE, LabelMap
 from slimworks.components.serving.image_sources import source_of
+from slimworks.components.serving.process import ServerProcess
 from slimworks.pipeline import cli, prediction_formats, yaml_text
 from slimworks.pipeline.config import load_config, to_yaml
 from slimworks.pipeline.launcher import NodeResult
@@ -387,6 +388,46 @@ def test_an_avif_is_no_format_that_is_decoded() -> None:
 
     assert isinstance(found, images.Rejection)
     assert found.reason in ("unsupported_format", "not_an_image")
+
+
+# --- files in the current folder ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["module", "code", "network"])
+def test_no_file_of_the_current_folder_is_taken_for_a_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A set of photos from somebody else may hold a json.py, and people start runs beside it."""
+    for name in ("json", "runpy", "grpc", "numpy", "tensorflow"):
+        (tmp_path / f"{name}.py").write_text("open('taken', 'w').close()\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    command = python_process.module_command("slimworks.components.serving", "--port=x")
+    if kind == "code":
+        command = python_process.code_command("import json; print(json.dumps('port'))")
+    if kind == "network":  # built in a process of its own
+        (tmp_path / "my_nets.py").write_text("def my_net(images): ...\n", encoding="utf-8")
+        command = python_process.code_command(
+            "from slimworks.components.nets import own_nets; "
+            "own_nets.inspected('my_nets:my_net', None)"
+        )
+
+    ended = subprocess.run(command, capture_output=True, text=True)
+
+    assert ("does not take" if kind == "network" else "port") in ended.stdout + ended.stderr
+    assert not (tmp_path / "taken").exists()
+
+
+def test_a_server_for_a_replay_takes_no_module_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("open('taken', 'w').close()\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    server = ServerProcess("none", "m", start_timeout_seconds=5)
+
+    with pytest.raises(ServingError, match="was not ready within 5 seconds"), server:
+        pass
+
+    assert not (tmp_path / "taken").exists()
 
 
 # --- files that SlimWorks itself reads again -------------------------------------------------
