@@ -8,8 +8,10 @@ import gzip
 import http.client
 import json
 import socket
+import threading
 import zlib
 
+import grpc
 import numpy as np
 import pytest
 from test_fuzzed_requests import NUM_REQUESTS, damaged
@@ -90,6 +92,31 @@ def test_slow_senders_keep_nobody_waiting(served):
             slow = stack.enter_context(connected(served.process.rest_address))
             slow.sendall(request[:20] if number % 2 else request[:-500])
         assert goes_on(served)
+    assert goes_on(served)
+
+
+@pytest.mark.parametrize("method", ["Predict", "ServerReflectionInfo"])
+def test_calls_without_a_message_keep_nobody_waiting(served, method):
+    """Two hundred calls by gRPC that begin, and send nothing."""
+    is_over = threading.Event()
+
+    def nothing():
+        is_over.wait()
+        yield from ()
+
+    with grpc.insecure_channel(
+        served.process.address, [("grpc.use_local_subchannel_pool", 1)]
+    ) as slow:
+        service = "tensorflow.serving.PredictionService"
+        call = slow.stream_unary(f"/{service}/{method}").future
+        if method == "ServerReflectionInfo":
+            call = slow.stream_stream(f"/grpc.reflection.v1.ServerReflection/{method}")
+        calls = [call(nothing()) for _ in range(200)]
+        request = served.prediction_request("echo_float32")
+        for _ in range(3):
+            assert served.prediction.Predict(request, timeout=30).outputs["y"].float_val == [1.0]
+        assert not any(call.done() for call in calls)
+        is_over.set()
     assert goes_on(served)
 
 
