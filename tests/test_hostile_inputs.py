@@ -15,6 +15,8 @@ import tracemalloc
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -273,12 +275,50 @@ def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(tmp_path: P
     assert peak < 32 << 20
 
 
-@pytest.mark.parametrize("name", ["manifest.csv", "manifest.jsonl"])
+def _parquet_of_one_text(path: Path, num_characters: int) -> None:
+    """Four thousand rows whose path is one long text, which the file holds once."""
+    texts = pa.array(["a" * num_characters])
+    paths = pa.DictionaryArray.from_arrays(pa.array([0] * 4_000, pa.int32()), texts)
+    table = pa.table({"path": paths, "class": pa.array(["cats", "dogs"] * 2_000)})
+    pq.write_table(table, path, compression="zstd")
+
+
+def test_a_small_parquet_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.parquet"
+    _parquet_of_one_text(path, 1 << 20)
+    table = open_table(str(path))
+    _peak_bytes()
+    before = _peak_bytes()
+
+    with pytest.raises(DataError, match=r"a cell in column 'path' that is longer than a million"):
+        list(table.rows(["path", "class"]))
+
+    assert path.stat().st_size < 2_000
+    assert _peak_bytes() - before < 64 << 20
+
+
+def test_long_texts_of_a_parquet_are_read_a_few_rows_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.parquet"
+    _parquet_of_one_text(path, 100_000)
+    table = open_table(str(path))
+    _peak_bytes()
+    before = _peak_bytes()
+
+    lengths = [len(row.values["path"] or "") for row in table.rows(["path", "class"])]
+
+    assert lengths == [100_000] * 4_000
+    assert _peak_bytes() - before < 128 << 20
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "manifest.jsonl", "manifest.parquet"])
 def test_a_manifest_of_very_many_columns_is_refused(tmp_path: Path, name: str) -> None:
     columns = [f"c{n}" for n in range(10_001)]
     path = tmp_path / name
-    text = ",".join(columns) if name.endswith("csv") else json.dumps(dict.fromkeys(columns, 1))
-    path.write_text(text + "\n", encoding="utf-8")
+    if name.endswith("parquet"):
+        pq.write_table(pa.table({column: [1] for column in columns}), path)
+    else:
+        text = ",".join(columns) if name.endswith("csv") else json.dumps(dict.fromkeys(columns, 1))
+        path.write_text(text + "\n", encoding="utf-8")
 
     with pytest.raises(DataError, match=r"has 10001 columns; at most 10000 are read\."):
         open_table(str(path))
