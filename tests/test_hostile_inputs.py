@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
 import io
 import json
 import logging
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tracemalloc
@@ -24,6 +26,7 @@ from slimworks.components import addresses, python_process, terminal_text
 from slimworks.components.errors import ConfigError, DataError, ServingError
 from slimworks.components.ingest import images
 from slimworks.components.ingest.config import DataConfig
+from slimworks.components.ingest.sources.detect import open_source
 from slimworks.components.ingest.sources.manifest import ManifestSource
 from slimworks.components.ingest.sources.tables import open_table
 from slimworks.components.ingest.storage.archives import read_zip_member
@@ -231,6 +234,40 @@ def test_logs_and_views_of_a_run_obey_nothing() -> None:
 
     assert stream.getvalue().count("\\x1b]0;owned\\x07") == 3
     assert terminal_text.shown(stream.getvalue()) == stream.getvalue()
+
+
+# --- commands that people are told to type -------------------------------------------------------
+
+COMMAND = "a'; touch taken; echo '"
+
+
+@pytest.mark.parametrize("name", [f"{COMMAND}.csv", f"{COMMAND}.jsonl", f"{COMMAND}.tfrecord"])
+def test_a_name_in_a_command_to_type_is_one_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = gzip.compress(b"x" * 100) if name.endswith("tfrecord") else b"path,class\n\xe9,a\n"
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(DataError) as error:
+        list(open_source(name, DataConfig(source=name)).items())
+
+    command = error.value.fix.partition(": ")[2]
+    assert command.startswith(("iconv", "gunzip"))
+    subprocess.run(["sh", "-c", command], check=True, capture_output=True)
+    assert not (tmp_path / "taken").exists()
+
+
+def test_a_folder_in_a_command_to_type_is_one_word(tmp_path: Path) -> None:
+    for part in ("cats", "dogs"):
+        (tmp_path / COMMAND / part).mkdir(parents=True)
+        (tmp_path / COMMAND / part / "1.jpg").write_bytes(b"x")
+
+    with pytest.raises(DataError) as error:
+        list(open_source(str(tmp_path), DataConfig(source=str(tmp_path))).items())
+
+    command = error.value.fix.partition("give ")[2]
+    assert shlex.split(command) == ["--data", str(tmp_path / COMMAND)]
 
 
 # --- CSV -----------------------------------------------------------------------------------------
@@ -496,8 +533,6 @@ def test_a_label_map_whose_merges_have_no_end_is_damaged(
 
 
 def test_links_that_lead_round_end(tmp_path: Path) -> None:
-    from slimworks.components.ingest.sources.detect import open_source
-
     for name in ("cats", "dogs"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.jpg").write_bytes(b"x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,9 @@ def find_run(root: str, run_id: str | None) -> tuple[Path, dict[str, Any]]:
         what = f"no run below {root}.{nearest(run_id, names)}"
         if matches:
             what = f"several runs below {root}."
-        raise ConfigError(f"{run_id!r} names {what}", f"List them: slimworks runs --root {root}")
+        raise ConfigError(
+            f"{run_id!r} names {what}", f"List them: slimworks runs --root {shlex.quote(root)}"
+        )
     return matches[0]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from slimworks.components.errors import DataError
-from slimworks.components.ingest.sources.items import display_name
+from slimworks.components.ingest.sources.items import display_name, quoted_name
 from slimworks.components.ingest.sources.opening import opened
 from slimworks.components.ingest.storage import access
 
@@ -84,10 +84,9 @@ def _opened_text(path: str) -> Iterator[io.TextIOWrapper]:
         try:
             yield io.TextIOWrapper(stream, encoding, newline="")
         except UnicodeDecodeError:
-            shown = display_name(path)
             raise DataError(
-                f"{shown} is not UTF-8 in line {_undecodable_line(path)}.",
-                f"Convert it: iconv -f latin1 -t utf-8 '{shown}' > new.csv",
+                f"{display_name(path)} is not UTF-8 in line {_undecodable_line(path)}.",
+                f"Convert it: iconv -f latin1 -t utf-8 {quoted_name(path)} > new.csv",
             ) from None
 
 
