@@ -273,7 +273,7 @@ def test_a_folder_in_a_command_to_type_is_one_word(tmp_path: Path) -> None:
 # --- CSV -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
 def test_no_csv_that_is_written_holds_a_formula(tmp_path: Path, start: str) -> None:
     text = f'{start}HYPERLINK("http://example.com","x")'
     classes = [{"class_name": text, "class_index": 0, "probability": 0.5}]
