@@ -13,10 +13,12 @@ from typing import IO
 # Lines and tabs stay. C0 and C1 controls; marks of direction, overrides and isolates; halves of
 # characters, which no terminal takes and which end a program that prints them.
 _OBEYED = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 # The same in JSON, where the rest is escaped already: this way the value stays what it is.
-_OBEYED_IN_JSON = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_OBEYED_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+_FOLLOWING = "    "
 
 
 def shown(text: str) -> str:
@@ -31,7 +33,8 @@ def shown_json(text: str) -> str:
 
 class _ShownFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return shown(super().format(record))
+        # Lines that follow stand further in: no name may write a line of the log.
+        return shown(super().format(record)).replace("\n", f"\n{_FOLLOWING}")
 
 
 def log_to(stream: IO[str], line: str) -> None:

@@ -24,6 +24,7 @@ from slimworks.components.errors import (
     SlimWorksError,
     TrainingError,
 )
+from slimworks.components.python_process import module_command
 from slimworks.components.terminal_text import shown
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def _command(
     # A file for stdout: a pipe that nobody reads meanwhile would fill.
     with tempfile.TemporaryFile("w+", encoding="utf-8") as stdout:
         process = subprocess.Popen(
-            [sys.executable, "-m", "slimworks", *arguments],
+            module_command("slimworks", *arguments),
             stdout=stdout, stderr=subprocess.PIPE, encoding="utf-8", start_new_session=True,
         )  # fmt: skip
         with process:

@@ -25,6 +25,7 @@ FOUNDATION = {
     "pod_security",
     "processor",
     "progress",
+    "python_process",
     "settings",
     "terminal_text",
 }

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
 import io
 import json
 import logging
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tracemalloc
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from slimworks.components import addresses, terminal_text
-from slimworks.components.errors import ConfigError, DataError
+from slimworks.components import addresses, python_process, terminal_text
+from slimworks.components.errors import ConfigError, DataError, ServingError
 from slimworks.components.ingest import images
 from slimworks.components.ingest.config import DataConfig
+from slimworks.components.ingest.sources.detect import open_source
 from slimworks.components.ingest.sources.manifest import ManifestSource
 from slimworks.components.ingest.sources.tables import open_table
 from slimworks.components.ingest.storage.archives import read_zip_member
 from slimworks.components.labels import corrections
 from slimworks.components.labels.label_map import LABEL_MAP_FILE, LabelMap
 from slimworks.components.serving.image_sources import source_of
+from slimworks.components.serving.process import ServerProcess
 from slimworks.pipeline import cli, prediction_formats, yaml_text
 from slimworks.pipeline.config import load_config, to_yaml
 from slimworks.pipeline.launcher import NodeResult
@@ -230,10 +236,44 @@ def test_logs_and_views_of_a_run_obey_nothing() -> None:
     assert terminal_text.shown(stream.getvalue()) == stream.getvalue()
 
 
+# --- commands that people are told to type -------------------------------------------------------
+
+COMMAND = "a'; touch taken; echo '"
+
+
+@pytest.mark.parametrize("name", [f"{COMMAND}.csv", f"{COMMAND}.jsonl", f"{COMMAND}.tfrecord"])
+def test_a_name_in_a_command_to_type_is_one_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = gzip.compress(b"x" * 100) if name.endswith("tfrecord") else b"path,class\n\xe9,a\n"
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(DataError) as error:
+        list(open_source(name, DataConfig(source=name)).items())
+
+    command = error.value.fix.partition(": ")[2]
+    assert command.startswith(("iconv", "gunzip"))
+    subprocess.run(["sh", "-c", command], check=True, capture_output=True)
+    assert not (tmp_path / "taken").exists()
+
+
+def test_a_folder_in_a_command_to_type_is_one_word(tmp_path: Path) -> None:
+    for part in ("cats", "dogs"):
+        (tmp_path / COMMAND / part).mkdir(parents=True)
+        (tmp_path / COMMAND / part / "1.jpg").write_bytes(b"x")
+
+    with pytest.raises(DataError) as error:
+        list(open_source(str(tmp_path), DataConfig(source=str(tmp_path))).items())
+
+    command = error.value.fix.partition("give ")[2]
+    assert shlex.split(command) == ["--data", str(tmp_path / COMMAND)]
+
+
 # --- CSV -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
 def test_no_csv_that_is_written_holds_a_formula(tmp_path: Path, start: str) -> None:
     text = f'{start}HYPERLINK("http://example.com","x")'
     classes = [{"class_name": text, "class_index": 0, "probability": 0.5}]
@@ -272,12 +312,50 @@ def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(tmp_path: P
     assert peak < 32 << 20
 
 
-@pytest.mark.parametrize("name", ["manifest.csv", "manifest.jsonl"])
+def _parquet_of_one_text(path: Path, num_characters: int) -> None:
+    """Four thousand rows whose path is one long text, which the file holds once."""
+    texts = pa.array(["a" * num_characters])
+    paths = pa.DictionaryArray.from_arrays(pa.array([0] * 4_000, pa.int32()), texts)
+    table = pa.table({"path": paths, "class": pa.array(["cats", "dogs"] * 2_000)})
+    pq.write_table(table, path, compression="zstd")
+
+
+def test_a_small_parquet_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.parquet"
+    _parquet_of_one_text(path, 1 << 20)
+    table = open_table(str(path))
+    _peak_bytes()
+    before = _peak_bytes()
+
+    with pytest.raises(DataError, match=r"a cell in column 'path' that is longer than a million"):
+        list(table.rows(["path", "class"]))
+
+    assert path.stat().st_size < 2_000
+    assert _peak_bytes() - before < 64 << 20
+
+
+def test_long_texts_of_a_parquet_are_read_a_few_rows_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.parquet"
+    _parquet_of_one_text(path, 100_000)
+    table = open_table(str(path))
+    _peak_bytes()
+    before = _peak_bytes()
+
+    lengths = [len(row.values["path"] or "") for row in table.rows(["path", "class"])]
+
+    assert lengths == [100_000] * 4_000
+    assert _peak_bytes() - before < 128 << 20
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "manifest.jsonl", "manifest.parquet"])
 def test_a_manifest_of_very_many_columns_is_refused(tmp_path: Path, name: str) -> None:
     columns = [f"c{n}" for n in range(10_001)]
     path = tmp_path / name
-    text = ",".join(columns) if name.endswith("csv") else json.dumps(dict.fromkeys(columns, 1))
-    path.write_text(text + "\n", encoding="utf-8")
+    if name.endswith("parquet"):
+        pq.write_table(pa.table({column: [1] for column in columns}), path)
+    else:
+        text = ",".join(columns) if name.endswith("csv") else json.dumps(dict.fromkeys(columns, 1))
+        path.write_text(text + "\n", encoding="utf-8")
 
     with pytest.raises(DataError, match=r"has 10001 columns; at most 10000 are read\."):
         open_table(str(path))
@@ -389,6 +467,46 @@ def test_an_avif_is_no_format_that_is_decoded() -> None:
     assert found.reason in ("unsupported_format", "not_an_image")
 
 
+# --- files in the current folder ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["module", "code", "network"])
+def test_no_file_of_the_current_folder_is_taken_for_a_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A set of photos from somebody else may hold a json.py, and people start runs beside it."""
+    for name in ("json", "runpy", "grpc", "numpy", "tensorflow"):
+        (tmp_path / f"{name}.py").write_text("open('taken', 'w').close()\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    command = python_process.module_command("slimworks.components.serving", "--port=x")
+    if kind == "code":
+        command = python_process.code_command("import json; print(json.dumps('port'))")
+    if kind == "network":  # built in a process of its own
+        (tmp_path / "my_nets.py").write_text("def my_net(images): ...\n", encoding="utf-8")
+        command = python_process.code_command(
+            "from slimworks.components.nets import own_nets; "
+            "own_nets.inspected('my_nets:my_net', None)"
+        )
+
+    ended = subprocess.run(command, capture_output=True, text=True)
+
+    assert ("does not take" if kind == "network" else "port") in ended.stdout + ended.stderr
+    assert not (tmp_path / "taken").exists()
+
+
+def test_a_server_for_a_replay_takes_no_module_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("open('taken', 'w').close()\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    server = ServerProcess("none", "m", start_timeout_seconds=5)
+
+    with pytest.raises(ServingError, match="was not ready within 5 seconds"), server:
+        pass
+
+    assert not (tmp_path / "taken").exists()
+
+
 # --- files that SlimWorks itself reads again -------------------------------------------------
 
 
@@ -415,8 +533,6 @@ def test_a_label_map_whose_merges_have_no_end_is_damaged(
 
 
 def test_links_that_lead_round_end(tmp_path: Path) -> None:
-    from slimworks.components.ingest.sources.detect import open_source
-
     for name in ("cats", "dogs"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.jpg").write_bytes(b"x")

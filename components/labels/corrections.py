@@ -28,9 +28,9 @@ ACCEPTED = ("x", "y", "yes", "true", "1")
 REFUSED = ("", "n", "no", "false", "0")
 
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
-# A spreadsheet runs a cell that begins like this as a formula (OWASP: CSV injection).
 _SHOWN_CHARACTERS = 200  # of what somebody wrote, in a message
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet runs a cell that begins like this as a formula (OWASP: CSV injection).
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @dataclasses.dataclass(frozen=True)

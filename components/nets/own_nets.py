@@ -23,13 +23,14 @@ from typing import Any
 from slimworks.components import files
 from slimworks.components.errors import ERRORS, ConfigError, nearest
 from slimworks.components.nets.spec import NetSpec
+from slimworks.components.python_process import code_command
 
 # Folders, separated by ':', that modules are looked for in besides the current one.
 FOLDERS_VARIABLE = "SLIMWORKS_NETS_PATH"
 
 _BUILDER = "slimworks.components.nets.nets_factory"
 _LOOK = (
-    "import json, sys; given = json.load(sys.stdin); sys.path[:] = given['path']; "
+    "import json; given = json.load(sys.stdin); sys.path[:] = given['path']; "
     "from slimworks.components.nets import own_net_inspection; own_net_inspection.main(given)"
 )
 _NOT_ABOUT_THE_NET = "ignore:You are using a Python version:FutureWarning"  # google.api_core
@@ -226,7 +227,7 @@ def _inspected_elsewhere(net: OwnNet, image_size: int | None) -> NetSpec:
         given = {"name": net.name, "image_size": image_size, "output": str(output)}
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
         ended = subprocess.run(
-            [sys.executable, "-W", _NOT_ABOUT_THE_NET, "-c", _LOOK],
+            code_command(_LOOK, "-W", _NOT_ABOUT_THE_NET),
             input=json.dumps({**given, "path": sys.path}),
             env={**quiet, **os.environ},
             capture_output=True,

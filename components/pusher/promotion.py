@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def _check_not_rolled_back(digest: str, base_path: str) -> None:
         f"This very model was version {left.from_version} of {base_path} until it was rolled "
         f"back on {when} ({left.reason or 'no reason given'}): a run does not undo that.",
         f"Train on other data or settings, or type: "
-        f"slimworks rollback {left.from_version} --base-path {base_path}",
+        f"slimworks rollback {left.from_version} --base-path {shlex.quote(base_path)}",
     )
 
 

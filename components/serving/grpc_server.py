@@ -18,6 +18,7 @@ from slimworks.components.serving.gap_messages import (
     HealthCheckResponse,
     SSLConfig,
 )
+from slimworks.components.serving.grpc_arrivals import NUM_SPARE_THREADS, Arrivals
 from slimworks.components.serving.model_config import read_text_proto
 from slimworks.components.serving.reflection import HEALTH_SERVICE, add_reflection
 
@@ -50,10 +51,12 @@ def start(
     credentials = read_credentials(flags)
     num_threads = flags.grpc_max_threads or default_num_threads(flags)
     server = grpc.server(
-        concurrent.futures.ThreadPoolExecutor(num_threads, thread_name_prefix="request"),
+        concurrent.futures.ThreadPoolExecutor(
+            num_threads + NUM_SPARE_THREADS, thread_name_prefix="request"
+        ),
         options=list(_options(flags).items()),
         maximum_concurrent_rpcs=num_threads + flags.max_queued_requests,
-        interceptors=[_NewCalls(is_stopping)],
+        interceptors=[_NewCalls(is_stopping), Arrivals(num_threads)],
     )
     add_services(server)
     add_reflection(server, has_health=flags.enable_grpc_healthcheck_service)

@@ -6,14 +6,15 @@ import json
 import logging
 import os
 import selectors
+import shlex
 import subprocess
-import sys
 import tempfile
 import time
 from types import TracebackType
 from typing import IO
 
 from slimworks.components.errors import ServingError
+from slimworks.components.python_process import module_command
 
 START_TIMEOUT_SECONDS = 120.0
 _STOP_TIMEOUT_SECONDS = 30.0
@@ -54,12 +55,14 @@ class ServerProcess:
         self.address = ""
         self.rest_address = ""
         self._start_timeout_seconds = start_timeout_seconds
+        self._served = [
+            f"--model_name={model_name}", f"--model_base_path={os.fspath(model_base_path)}",
+        ]  # fmt: skip
         self._command = [
-            sys.executable, "-m", "slimworks.components.serving",
+            *module_command("slimworks.components.serving"),
             f"--port={port}",
             "--rest_api_port=-1",  # the system chooses
-            f"--model_name={model_name}",
-            f"--model_base_path={os.fspath(model_base_path)}",
+            *self._served,
             f"--file_system_poll_wait_seconds={poll_wait_seconds}",
             "--max_num_load_retries=0",  # whoever started it is waiting: a broken model shows now
             "--stop_when_stdin_closes",
@@ -115,7 +118,7 @@ class ServerProcess:
         return ServingError(
             "\n  ".join([cause, *lines]),
             "Serve the folder by hand to look closer: "
-            + " ".join(["slimworks", "serve", *self._command[5:7]]),
+            + shlex.join(["slimworks", "serve", *self._served]),
         )
 
     def _wait_until_ready(self) -> dict[str, str]:

@@ -41,6 +41,7 @@ _MODEL = re.compile(
     rf"/v1/models(?:/(?P<name>[^/:]+))?{CHOICE}(?P<metadata>/metadata)?", re.IGNORECASE
 )
 _MAX_VERSION = 2**63 - 1
+_MAX_VERSION_DIGITS = 19  # int() has a limit of its own, and takes long before it
 
 _HTTP_STATUS = {
     Code.OK: 200,
@@ -212,11 +213,12 @@ def spec_of(match: re.Match[str]) -> model_pb2.ModelSpec:
     if match["label"]:
         spec.version_label = urllib.parse.unquote(match["label"])
     if match["version"]:
-        if int(match["version"]) > _MAX_VERSION:
+        digits = match["version"].lstrip("0") or "0"
+        if len(digits) > _MAX_VERSION_DIGITS or int(digits) > _MAX_VERSION:
             raise RequestError(
                 Code.INVALID_ARGUMENT, f"Failed to convert version: {match['version']} to numeric."
             )
-        spec.version.value = int(match["version"])
+        spec.version.value = int(digits)
     return spec
 
 

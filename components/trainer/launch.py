@@ -15,7 +15,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import IO
 
 from slimworks.components import files
 from slimworks.components.errors import ERRORS, SlimWorksError, TrainingError
+from slimworks.components.python_process import module_command
 from slimworks.components.trainer.cluster import (
     CHIEF,
     PARAMETER_SERVER,
@@ -174,7 +174,7 @@ class Workers:
         }
         with open(log_path, "ab") as log:
             popen = subprocess.Popen(
-                [sys.executable, "-m", WORKER_MODULE, str(self._job.path), STARTED_LOCALLY],
+                module_command(WORKER_MODULE, str(self._job.path), STARTED_LOCALLY),
                 env=environment,
                 stdin=subprocess.PIPE,  # its end tells them that this process is gone
                 stdout=subprocess.PIPE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
@@ -125,7 +126,8 @@ def _require_readable(folder: Path) -> None:
     if os.geteuid() == 0 and mode & _FOR_OTHERS != _FOR_OTHERS:
         raise ConfigError(
             f"{folder} is for root only, and the containers run as user {UNPRIVILEGED_UID}.",
-            f"Let others read it (chmod -R o+rX {folder}), or run as another user than root.",
+            f"Let others read it (chmod -R o+rX {shlex.quote(str(folder))}), or run as another "
+            "user than root.",
         )
 
 

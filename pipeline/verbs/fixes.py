@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -71,5 +72,5 @@ def _text(value: dict[str, object], target: Path, *, has_config: bool) -> str:
         return "Nothing was accepted: write x into the column accept of the rows that you agree to."
     lines = [f"{value['num_added']} of {value['num_accepted']} accepted rows are new in {target}"]
     if not has_config:
-        lines.append(f"next: slimworks run ... --set data.corrections={target}")
+        lines.append(f"next: slimworks run ... --set data.corrections={shlex.quote(str(target))}")
     return "\n".join(lines)

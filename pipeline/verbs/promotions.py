@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import functools
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +126,7 @@ def find_base_path(base_path: str | None, root: str) -> str:
         )
     raise ConfigError(
         f"Several models were pushed below {root}: {', '.join(found)}.",
-        f"Choose one: --base-path {found[0]}",
+        f"Choose one: --base-path {shlex.quote(found[0])}",
     )
 
 

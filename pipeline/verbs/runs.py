@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import urllib.parse
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -51,7 +53,9 @@ def find_run(root: str, run_id: str | None) -> tuple[Path, dict[str, Any]]:
         what = f"no run below {root}.{nearest(run_id, names)}"
         if matches:
             what = f"several runs below {root}."
-        raise ConfigError(f"{run_id!r} names {what}", f"List them: slimworks runs --root {root}")
+        raise ConfigError(
+            f"{run_id!r} names {what}", f"List them: slimworks runs --root {shlex.quote(root)}"
+        )
     return matches[0]
 
 
@@ -207,8 +211,9 @@ def _write_index(root: str) -> Path:
     runs = []
     for folder, record in found:
         page = folder / "report.html"
-        shown = page.relative_to(root).as_posix() if page.is_file() else None
-        runs.append({**record, "state": _state(record), "report": shown})
+        # Quoted: a folder may be called `javascript:...`.
+        address = urllib.parse.quote(page.relative_to(root).as_posix()) if page.is_file() else None
+        runs.append({**record, "state": _state(record), "report": address})
     # Of several pushes the last one says where the pipeline pushes to.
     served = {run["name"]: run["pushed_to"] for run in runs if run.get("pushed_to")}
     live = {

@@ -73,6 +73,15 @@ def test_runs_are_listed_newest_first_with_verdict_version_and_link(root: Path) 
     assert "90.0%" in text
 
 
+def test_a_folder_of_runs_is_no_address_of_its_own(root: Path) -> None:
+    add_run(root, "javascript:alert(1)", 5, 0.9)
+
+    text = index_of(root)
+
+    assert 'href="javascript:' not in text
+    assert 'href="javascript%3Aalert%281%29/runs/20261105-053000-3f2a/report.html"' in text
+
+
 def test_names_and_reasons_are_text_in_the_index(root: Path) -> None:
     text = index_of(root)
     assert SCRIPT not in text

@@ -6,13 +6,14 @@ import dataclasses
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from slimworks.components.errors import DataError
 from slimworks.components.ingest.sources import names
 from slimworks.components.ingest.sources.items import BYTE_RANGE, ZIP_MEMBER, display_name
 from slimworks.components.ingest.sources.opening import opened
 
+_MAX_HEADER_BYTES = 1 << 20  # of a long name, or of what PAX knows of a file
 _UTF8_FLAG = 0x800  # of a zip member's name
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 
@@ -115,14 +116,31 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
 def _tar_members(path: str, shown: str) -> Iterator[Member]:
     with opened(path) as stream:
         try:
-            with tarfile.open(fileobj=stream, mode="r:", errors="surrogateescape") as archive:
+            headers: Any = _Headers(stream)
+            with tarfile.open(fileobj=headers, mode="r:", errors="surrogateescape") as archive:
                 while (member := archive.next()) is not None:
+                    if member.size < 0:  # tarfile would go back, and come here again
+                        raise tarfile.ReadError(f"a file of {member.size} bytes")
                     vars(archive)["members"].clear()  # tarfile would keep every header
                     if not member.isdir():
                         yield _tar_member(member)
                 _require_end(stream, archive.offset)
         except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
             raise _damaged(shown, error) from error
+
+
+class _Headers:
+    """A tar archive for reading headers: tarfile reads long names whole, however long."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, num_bytes: int) -> bytes:
+        """Reads so many bytes."""
+        if not 0 <= num_bytes <= _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {num_bytes} bytes")
+        return self._stream.read(num_bytes)
 
 
 def _require_end(stream: BinaryIO, offset: int) -> None:

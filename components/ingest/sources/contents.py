@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from slimworks.components.examples import image_formats
 from slimworks.components.ingest.sources import names, walking
-from slimworks.components.ingest.sources.items import display_name, is_uri
+from slimworks.components.ingest.sources.items import is_uri, quoted_name
 from slimworks.components.ingest.sources.opening import opened
 from slimworks.components.ingest.sources.tfrecord_frames import is_record_start
 from slimworks.components.ingest.storage import access
@@ -140,7 +140,7 @@ def file_kind(path: str) -> str | None:
     if is_tfrecord_name(name):
         return "tfrecord"
     if _has_suffix(name, tuple(f"{suffix}.gz" for suffix in MANIFEST_SUFFIXES)):
-        return f"a compressed manifest (unpack it: gunzip '{display_name(name)}')"
+        return f"a compressed manifest (unpack it: gunzip {quoted_name(name)})"
     if name.lower().endswith(".json"):
         return "JSON as a whole (one object a line is read, as .jsonl: jq -c '.[]' does it)"
     return _kind_of_head(_head(path))

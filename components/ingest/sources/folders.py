@@ -22,6 +22,7 @@ from slimworks.components.ingest.sources.items import (
     SourceUnit,
     display_name,
     is_uri,
+    quoted_name,
 )
 from slimworks.components.ingest.storage import access
 
@@ -139,7 +140,7 @@ class FolderSource:
             fix = f"Add a folder with the images of another class beside {next(iter(sizes))!r}."
             inner = f"{self.location}/{next(iter(sizes))}"
             if not self._is_split and _holds_folders(inner):
-                fix = f"If the classes are the folders inside it, give --data '{inner}'"
+                fix = f"If the classes are the folders inside it, give --data {quoted_name(inner)}"
         classes.require_two(sizes, self.location, self.notes, "class folder with files in it", fix)
 
     def _compare_splits(self, seen: dict[str | None, set[str]]) -> None:

@@ -132,6 +132,12 @@ class Source(Protocol):
         """
 
 
+def quoted_name(path: str) -> str:
+    """`display_name` for a command that is typed: one word of a shell, whatever is in it."""
+    # Always in quotes: whoever puts another name in its place needs them too.
+    return "'" + display_name(path).replace("'", "'\"'\"'") + "'"
+
+
 def display_name(path: str) -> str:
     r"""Printable form of a path, in one line: undecodable bytes and controls become `\xNN`."""
     if path.isprintable():

@@ -6,7 +6,7 @@ import re
 
 from slimworks.components.errors import ConfigError, DataError
 from slimworks.components.ingest.sources import names
-from slimworks.components.ingest.sources.items import display_name
+from slimworks.components.ingest.sources.items import display_name, quoted_name
 from slimworks.components.ingest.sources.opening import unreadable
 from slimworks.components.ingest.storage import access
 
@@ -71,5 +71,5 @@ def _text(path: str) -> str:
     except UnicodeDecodeError:
         raise DataError(
             f"The labels file {display_name(path)} is not UTF-8.",
-            f"Convert it: iconv -f latin1 -t utf-8 '{display_name(path)}'",
+            f"Convert it: iconv -f latin1 -t utf-8 {quoted_name(path)}",
         ) from None

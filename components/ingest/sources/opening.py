@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from slimworks.components.errors import DataError
-from slimworks.components.ingest.sources.items import SourceUnit, display_name
+from slimworks.components.ingest.sources.items import SourceUnit, display_name, quoted_name
 from slimworks.components.ingest.storage import access
 
 
@@ -16,7 +16,7 @@ def unreadable(path: str, error: OSError) -> DataError:
     shown = display_name(path)
     return DataError(
         f"{shown} cannot be read: {error.strerror or error}.",
-        f"Make it readable: chmod u+rx '{shown}'"
+        f"Make it readable: chmod u+rx {quoted_name(path)}"
         if isinstance(error, PermissionError)
         else "Check the disk or the network share that it is on, then run again.",
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from slimworks.components.errors import DataError
-from slimworks.components.ingest.sources.items import display_name
+from slimworks.components.ingest.sources.items import display_name, quoted_name
 from slimworks.components.ingest.sources.opening import opened
 from slimworks.components.ingest.storage import access
 
@@ -21,6 +21,7 @@ _DELIMITERS = ",;\t|"  # in CSV; the one that the first line has most of
 _MAX_LINE_CHARACTERS = 1 << 20
 _MAX_COLUMNS = 10_000  # each row of text becomes as many cells, whatever is asked for
 _PARQUET_BATCH_ROWS = 4096
+_BATCH_CHARACTERS = 16 << 20  # of these rows at once as text
 _BYTE_ORDER_MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
     (b"\xff\xfe", "utf-16"),
@@ -83,10 +84,9 @@ def _opened_text(path: str) -> Iterator[io.TextIOWrapper]:
         try:
             yield io.TextIOWrapper(stream, encoding, newline="")
         except UnicodeDecodeError:
-            shown = display_name(path)
             raise DataError(
-                f"{shown} is not UTF-8 in line {_undecodable_line(path)}.",
-                f"Convert it: iconv -f latin1 -t utf-8 '{shown}' > new.csv",
+                f"{display_name(path)} is not UTF-8 in line {_undecodable_line(path)}.",
+                f"Convert it: iconv -f latin1 -t utf-8 {quoted_name(path)} > new.csv",
             ) from None
 
 
@@ -242,19 +242,54 @@ def _open_parquet(path: str) -> Table:
 
         schema = pyarrow.parquet.ParquetFile(stream).schema_arrow
     kinds = (types.is_nested, types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
+    _require_few(schema.names, path)
     nested = frozenset(field.name for field in schema if any(kind(field.type) for kind in kinds))
-    return Table(tuple(schema.names), lambda wanted: _parquet_rows(path, wanted), nested, "row")
+
+    def rows(wanted: Sequence[str]) -> Iterator[Row]:
+        read = [name for name in wanted if name not in nested]
+        missing = dict.fromkeys(nested.intersection(wanted))  # nobody's text, and of any size
+        for number, cells in enumerate(_parquet_cells(path, read), 1):
+            yield _row(number, {**cells, **missing})
+
+    return Table(tuple(schema.names), rows, nested, "row")
 
 
-def _parquet_rows(path: str, wanted: Sequence[str]) -> Iterator[Row]:
+def _parquet_cells(path: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet
 
-    number = itertools.count(1)
     with opened(path) as stream, _named_damage(path):
-        file = pyarrow.parquet.ParquetFile(stream)
-        for batch in file.iter_batches(_PARQUET_BATCH_ROWS, columns=list(wanted)):
-            for cells in batch.to_pylist():
-                yield _row(next(number), cells)
+        # Texts stay as they are stored: each once, however many rows have it. A kilobyte can hold
+        # thousands of rows of a megabyte each.
+        file = pyarrow.parquet.ParquetFile(stream, read_dictionary=list(columns))
+        for batch in file.iter_batches(_PARQUET_BATCH_ROWS, columns=list(columns)):
+            num_rows = _rows_at_once(batch, path)
+            for start in range(0, batch.num_rows, num_rows):
+                yield from batch.slice(start, num_rows).to_pylist()
+
+
+def _rows_at_once(batch: Any, path: str) -> int:
+    """How many rows of a batch may be text in memory.
+
+    Raises:
+        DataError: A cell is longer than a line of a text file may be.
+    """
+    import pyarrow.compute
+    from pyarrow import types
+
+    row_characters = 1
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        texts = column.dictionary if types.is_dictionary(column.type) else column
+        if not (types.is_string(texts.type) or types.is_large_string(texts.type)):
+            continue
+        longest = pyarrow.compute.max(pyarrow.compute.utf8_length(texts)).as_py() or 0
+        if longest >= _MAX_LINE_CHARACTERS:
+            raise DataError(
+                f"{display_name(path)} has a cell in column {display_name(name)!r} that is longer "
+                "than a million characters.",
+                "Write the path and the class of one image into each row.",
+            )
+        row_characters += longest
+    return max(1, _BATCH_CHARACTERS // row_characters)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from slimworks.components.errors import DataError
 from slimworks.components.examples.messages import Example
 from slimworks.components.examples.tfrecord import masked_crc
-from slimworks.components.ingest.sources.items import display_name
+from slimworks.components.ingest.sources.items import display_name, quoted_name
 from slimworks.components.ingest.sources.opening import opened
 
 _HEADER = struct.Struct("<QI")
@@ -82,7 +82,7 @@ def _no_record(path: str, start: int, header: bytes) -> DataError:
     if start == 0 and header.startswith(_GZIP):
         return DataError(
             f"{shown} is compressed by gzip: records cannot be read from the middle of it.",
-            f"Unpack it and give the new file: gunzip < '{shown}' > new.tfrecord",
+            f"Unpack it and give the new file: gunzip < {quoted_name(path)} > new.tfrecord",
         )
     if start == 0 and header.startswith(_ZLIB_STARTS):
         return DataError(

@@ -234,6 +234,38 @@ def test_links_and_devices_in_a_tar_are_irregular(tmp_path: Path) -> None:
     assert len(found.items) == 5
 
 
+def _tar_header(name: str, size: int, kind: bytes) -> bytes:
+    """A header in GNU's format, which can say any size."""
+    member = tarfile.TarInfo(name)
+    member.type = kind
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = (size % 256**12 | (0 if size < 0 else 1 << 95)).to_bytes(12, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_name_of_gigabytes_in_a_tar_fills_no_memory(tmp_path: Path, kind: bytes) -> None:
+    with open(tmp_path / "a.tar", "wb") as stream:
+        stream.write(_tar_header("cats/1.jpg", 3 << 30, kind))
+        stream.seek(3 << 30, os.SEEK_CUR)  # a hole: zeros, without room on the disk
+        stream.write(bytes(1024))
+
+    cause, _ = refused(tmp_path / "a.tar", DataError)
+
+    assert cause.endswith("cannot be read: a header of 3221225472 bytes.")
+
+
+def test_a_tar_that_leads_back_ends(tmp_path: Path) -> None:
+    headers = [_tar_header(f"cats/{n}.jpg", size, b"0") for n, size in enumerate((0, 0, -1024))]
+    (tmp_path / "a.tar").write_bytes(b"".join(headers) + bytes(1024))
+
+    cause, _ = refused(tmp_path / "a.tar", DataError)
+
+    assert cause.endswith("cannot be read: a file of -1024 bytes.")
+
+
 def test_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path) -> None:
     inner = zipped(tmp_path / "inner", *PETS).read_bytes()
     path = tarred(tmp_path / "a.tar", *PETS)

@@ -291,7 +291,7 @@ def test_processes_that_keep_dying(
     job: TrainingJob, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each kills itself at the start."""
-    monkeypatch.setattr(launch.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(TrainingError) as caught:
         launch.Workers(job).run(_never)
     pattern = r"worker-[01] ended with exit code 1, after 3 restarts\."

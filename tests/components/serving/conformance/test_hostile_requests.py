@@ -8,8 +8,11 @@ import gzip
 import http.client
 import json
 import socket
+import threading
+import urllib.parse
 import zlib
 
+import grpc
 import numpy as np
 import pytest
 from test_fuzzed_requests import NUM_REQUESTS, damaged
@@ -90,6 +93,48 @@ def test_slow_senders_keep_nobody_waiting(served):
             slow = stack.enter_context(connected(served.process.rest_address))
             slow.sendall(request[:20] if number % 2 else request[:-500])
         assert goes_on(served)
+    assert goes_on(served)
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_no_name_in_a_request_writes_a_line_of_the_log(served, protocol):
+    line = f"2026-01-01 00:00:00,000 INFO Version 9 of model {protocol} is AVAILABLE"
+    if protocol == "rest":
+        path = f"/v1/models/{urllib.parse.quote(chr(10) + line, safe='')}:predict"
+        assert asked(served, BODY, path=path)[0] == 404
+    else:
+        request = served.prediction_request("echo_float32")
+        request.model_spec.name = f"\n{line}"
+        with pytest.raises(grpc.RpcError, match="NOT_FOUND"):
+            served.prediction.Predict(request, timeout=30)
+
+    lines = served.process.log_text().splitlines()
+    assert line not in [found.removesuffix(")") for found in lines]
+    assert f"    {line})" in lines
+
+
+@pytest.mark.parametrize("method", ["Predict", "ServerReflectionInfo"])
+def test_calls_without_a_message_keep_nobody_waiting(served, method):
+    """Two hundred calls by gRPC that begin, and send nothing."""
+    is_over = threading.Event()
+
+    def nothing():
+        is_over.wait()
+        yield from ()
+
+    with grpc.insecure_channel(
+        served.process.address, [("grpc.use_local_subchannel_pool", 1)]
+    ) as slow:
+        service = "tensorflow.serving.PredictionService"
+        call = slow.stream_unary(f"/{service}/{method}").future
+        if method == "ServerReflectionInfo":
+            call = slow.stream_stream(f"/grpc.reflection.v1.ServerReflection/{method}")
+        calls = [call(nothing()) for _ in range(200)]
+        request = served.prediction_request("echo_float32")
+        for _ in range(3):
+            assert served.prediction.Predict(request, timeout=30).outputs["y"].float_val == [1.0]
+        assert not any(call.done() for call in calls)
+        is_over.set()
     assert goes_on(served)
 
 
@@ -192,7 +237,8 @@ def test_values_at_the_edges_come_back(served):
     "/v1/models/types:predict?x=1", "/v1/models/types%3Apredict", "/v1/models/..%2f:predict",
     "/v1/models/%00:predict", "/v1/models/%ff:predict", "/v1/models/" + "a" * 30_000 + ":predict",
     "/v1//models/types:predict", "//v1/models/types:predict",
-    "/v1/models/types/versions/-1:predict",
+    "/v1/models/types/versions/-1:predict", f"/v1/models/types/versions/{'9' * 5_000}:predict",
+    f"/v1/models/types/versions/{'9' * 5_000}", f"/v1/models/types/versions/{'0' * 5_000}2:predict",
     "/v1/models/types/versions/1.5:predict", "/v1/models/types/labels/%2e%2e:predict",
     "/v1/models/{types}:predict", "/v1/models/types:predict:predict",
 ])  # fmt: skip
