@@ -25,7 +25,7 @@ _OPERATOR = re.compile(r"\s+(?:AND|OR|WITH)\s+|[()]")
 
 def locks() -> list[Path]:
     """Every lock of the project."""
-    folders = (".", "images/locks", "docs/site", "tests/audit")
+    folders = (".", "images/locks", "docs/site", "notebooks", "tests/audit")
     return sorted(path for folder in folders for path in (ROOT / folder).glob("*.lock"))
 
 
