@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import socket
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from ports import free_port
 from tutorials.code_blocks import ROOT, CodeBlock, PageRunner, sections
 
 PORT = "8500"  # as the pages have it; another test may use the same
@@ -38,16 +38,10 @@ def follow(
         for block in found
         if block.is_done and not lines[block.line - 2].startswith(_NOT_RUN)
     ]
-    port = str(_free_port())
+    port = str(free_port())
     with PageRunner(folder, {"PYTHONPATH": str(ROOT), **variables}, SECONDS) as runner:
         return "".join(runner.do(_with_port(block, port)) for block in blocks)
 
 
 def _with_port(block: CodeBlock, port: str) -> CodeBlock:
     return dataclasses.replace(block, text=re.sub(rf"\b{PORT}\b", port, block.text))
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
