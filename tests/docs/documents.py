@@ -6,11 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from code_blocks import Block, code_blocks
+from code_blocks import RUN_LANGUAGES, Block, code_blocks
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-RUN = ("bash", "python")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,4 +79,8 @@ def name(path: Path) -> str:
 
 def run_blocks(path: Path) -> list[Block]:
     """Blocks of a document that are run."""
-    return [block for block in code_blocks(path) if block.language in RUN and not block.not_run]
+    return [
+        block
+        for block in code_blocks(path)
+        if block.language in RUN_LANGUAGES and not block.not_run
+    ]
