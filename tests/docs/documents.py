@@ -48,7 +48,12 @@ PAGES: Mapping[str, Page] = {
     "docs/migration-tfx.md": Page(needs=("run",)),
     "docs/own-networks.md": Page(),
     "docs/publishing.md": Page(replaced={"/srv/models": "{folder}/models"}),
-    "docs/python.md": Page(),
+    "docs/python.md": Page(
+        replaced={
+            '"train.epochs": 5': '"train.epochs": 5, "model.net": "lenet", "train.batch_size": 16, '
+            '"train.optimizer": "adam", "train.learning_rate": 0.002'
+        }
+    ),
     "docs/report.md": Page(
         needs=("run",), replaced={"20261121": "{run_id}", "card 3": "card 1"}
     ),
