@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 _START_SECONDS = 20
 
@@ -24,9 +25,7 @@ def server_binary() -> Path:
 @contextmanager
 def gcs_server(data: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Serves what is in the folders of `data` as buckets; yields its URL and process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [
         str(server_binary()), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port),

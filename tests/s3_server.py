@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 ACCESS_KEY, SECRET_KEY, REGION = "test-key", "test-secret", "us-east-1"
 _START_SECONDS = 20
@@ -21,12 +22,6 @@ def server_binary() -> Path:
     return found[-1]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class S3Server:
     """Serves each folder of `root` as a bucket. What is written there directly is served too."""
 
@@ -37,7 +32,7 @@ class S3Server:
         (folder / "users").mkdir()
         self._folder = folder
         self._certificate = certificate  # with its key in the same file
-        self._port = _free_port()
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import click
 import pytest
 import yaml
 from code_blocks import code_blocks
+from ports import free_port
 
 from slimworks.components.settings import Settings
 from slimworks.pipeline.cli import VERBS, cli
@@ -155,7 +155,7 @@ def test_command_lines_work(shared: Path, tiny_photos: Path, tmp_path: Path) -> 
     (tmp_path / "cat.jpg").symlink_to(next(tiny_photos.rglob("*.jpg")))
     for path in (shared / "data/checkpoints/mobilenet_v1_0.25_128").glob("*.ckpt.*"):
         (tmp_path / path.name).symlink_to(path)
-    port, server = str(_free_port()), None
+    port, server = str(free_port()), None
     try:
         for _, verb, *words in commands():
             words = [word.replace("8500", port) for word in words]
@@ -174,12 +174,6 @@ def test_command_lines_work(shared: Path, tiny_photos: Path, tmp_path: Path) -> 
             server.terminate()
             server.communicate()
     assert "left" in done.stdout, "the last command is `slimworks predict`"
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _serving(program: list[str], folder: Path) -> subprocess.Popen[str]:

@@ -11,6 +11,7 @@ from tensorflow.python.ops import variable_scope
 
 from slimworks.components.nets import layout, nets_factory, randomness
 from slimworks.components.nets.freezing import are_frozen
+from slimworks.components.nets.own_nets import is_own
 from slimworks.components.nets.registry import check_image_size
 from slimworks.components.nets.spec import NetSpec
 
@@ -60,7 +61,7 @@ class SlimModule(tf.Module):
         Raises:
             ConfigError: The network cannot be built for this image size.
         """
-        super().__init__(name=spec.function if spec.is_own else spec.name)
+        super().__init__(name=spec.function if is_own(spec.name) else spec.name)
         check_image_size(spec, image_size)
         self.spec = spec
         self.num_classes = num_classes

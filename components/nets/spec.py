@@ -66,11 +66,6 @@ class NetSpec:
     note: str = ""
 
     @property
-    def is_own(self) -> bool:
-        """Whether it is a user's own network."""
-        return ":" in self.name
-
-    @property
     def checkpoint_file(self) -> str | None:
         """Name of the archive that `checkpoint_url` points to."""
         return self.checkpoint_url.rpartition("/")[2] if self.checkpoint_url else None

@@ -121,7 +121,9 @@ def _check_num_classes(num_classes: int | None) -> None:
 
 
 def _fact_lines(spec: NetSpec) -> list[str]:
-    facts = _own_facts(spec) if spec.is_own else _published_facts(spec)
+    from slimworks.components.nets.own_nets import is_own
+
+    facts = _own_facts(spec) if is_own(spec.name) else _published_facts(spec)
     return [f"  {key + ':':<15} {text}" for key, text in facts.items() if text]
 
 

@@ -6,11 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from code_blocks import Block, code_blocks
+from code_blocks import RUN_LANGUAGES, Block, code_blocks
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-RUN = ("bash", "python")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +48,12 @@ PAGES: Mapping[str, Page] = {
     "docs/migration-tfx.md": Page(needs=("run",)),
     "docs/own-networks.md": Page(),
     "docs/publishing.md": Page(replaced={"/srv/models": "{folder}/models"}),
-    "docs/python.md": Page(),
+    "docs/python.md": Page(
+        replaced={
+            '"train.epochs": 5': '"train.epochs": 5, "model.net": "lenet", "train.batch_size": 16, '
+            '"train.optimizer": "adam", "train.learning_rate": 0.002'
+        }
+    ),
     "docs/report.md": Page(
         needs=("run",), replaced={"20261121": "{run_id}", "card 3": "card 1"}
     ),
@@ -80,4 +84,8 @@ def name(path: Path) -> str:
 
 def run_blocks(path: Path) -> list[Block]:
     """Blocks of a document that are run."""
-    return [block for block in code_blocks(path) if block.language in RUN and not block.not_run]
+    return [
+        block
+        for block in code_blocks(path)
+        if block.language in RUN_LANGUAGES and not block.not_run
+    ]

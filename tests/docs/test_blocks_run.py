@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 from code_blocks import Block
 from documents import PAGES, ROOT, run_blocks
+from ports import free_port
 from workshop import copy_of, prepared, run_id
 
 from slimworks.components.serving.process import ServerProcess
@@ -47,7 +47,7 @@ def test_blocks_of_the_page_run(name: str, workshop: Path, tmp_path: Path) -> No
     replaced = {
         old: new.format(folder=tmp_path, run_id=run_id(workshop))
         for old, new in page.replaced.items()
-    } | {port: str(_free_port()) for port in PORTS}
+    } | {port: str(free_port()) for port in PORTS}
     with (
         _servers(tmp_path, replaced[PORTS[0]]) as environment,
         _served(tmp_path, page.served, replaced),
@@ -116,9 +116,3 @@ def _served(folder: Path, name: str, replaced: dict[str, str]) -> Iterator[None]
     with ServerProcess("", "", port=int(replaced["8500"]), extra_flags=flags) as server:
         replaced["8501"] = server.rest_address.rpartition(":")[2]
         yield
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
-from code_blocks import Block, code_blocks
-from documents import DOCUMENTS, PAGES, ROOT, RUN, follower, name, run_blocks
+from code_blocks import RUN_LANGUAGES, Block, code_blocks
+from documents import DOCUMENTS, PAGES, ROOT, follower, name, run_blocks
 
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.sources.columns import choose_columns
@@ -23,7 +23,7 @@ from slimworks.components.serving.batching import read_parameters
 from slimworks.components.serving.model_config import model_configs, read_model_config
 from slimworks.pipeline.config import PipelineConfig
 
-LANGUAGES = {*RUN, "text", "yaml", "json", "csv", "pbtxt"}
+LANGUAGES = {*RUN_LANGUAGES, "text", "yaml", "json", "csv", "pbtxt"}
 PROGRAMS = ("slimworks", "make", "pip", "kubectl", "curl", "podman", "docker", "export", "source")
 REASONS = ("needs", "takes", "stays", "tests/", "CI", "a larger", "as ")
 
@@ -50,7 +50,7 @@ def test_every_block_that_can_run_is_run_or_says_why_not(path: Path) -> None:
     else:
         assert bool(run_blocks(path)) == (name(path) in PAGES), "documents.py lists the pages"
     for block in marked:
-        assert block.language in RUN, f"{block}: nobody would run it"
+        assert block.language in RUN_LANGUAGES, f"{block}: nobody would run it"
         assert block.not_run.startswith(REASONS), f"{block}: {block.not_run}"
         for named in re.findall(r"tests/[\w/]+\.py", block.not_run):
             assert (ROOT / named).is_file(), f"{block}: there is no {named}"

@@ -36,7 +36,7 @@ def main(verb: str, *words: str) -> int:
         return _to_background(program)
     if verb == "predict" and "--server" not in words:
         program.append(f"--server=127.0.0.1:{os.environ['SLIMWORKS_DEFAULT_PORT']}")
-    if verb in ("run", "train") and "--find-lr" not in words:
+    if verb in ("run", "train"):
         program = [sys.executable, "-m", "slimworks", verb, *_small(words)]
     code = subprocess.run(program).returncode
     return 0 if code in ANSWERS.get(verb, (0,)) else code

@@ -14,15 +14,11 @@ from concurrent import futures
 from pathlib import Path
 from typing import Any
 
+from ports import free_port
+
 PASSWORD = "it's a \\ secret"
 USER = DATABASE = "slimworks"
 WAIT_SECONDS = 120.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

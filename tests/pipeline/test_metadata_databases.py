@@ -11,6 +11,7 @@ from pathlib import Path
 
 import databases
 import pytest
+from ports import free_port
 from process_backend import ProcessBackend
 from refusals import refusal
 
@@ -91,7 +92,7 @@ def test_a_wrong_password_is_told_without_the_password(
 
 
 def test_a_server_that_is_not_there_is_named(store: MetadataConfig, tmp_path: Path) -> None:
-    nobody = store.model_copy(update={"port": databases.free_port()})
+    nobody = store.model_copy(update={"port": free_port()})
     cause, fix = _refused(nobody, tmp_path)
     assert cause.startswith(f"ML Metadata does not answer: {store.kind} at 127.0.0.1:{nobody.port}")
     assert fix.startswith("Check kubeflow.metadata")

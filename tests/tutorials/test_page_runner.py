@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tutorials.code_blocks import BlockError, read_blocks, run_page, sections
+from code_blocks import code_blocks
+from tutorials.page_runner import BlockError, run_page, sections
 
 PAGE = """\
 # A page
@@ -55,7 +56,7 @@ def test_blocks_share_folder_variables_and_interpreter(tmp_path: Path) -> None:
     folder = tmp_path / "reader"
     folder.mkdir()
     page = _page(tmp_path, PAGE)
-    assert [block.line for block in read_blocks(page)] == [3, 8, 16, 21, 25, 30]
+    assert [block.line for block in code_blocks(page)] == [3, 8, 16, 21, 25, 30]
     printed = run_page(page, folder, {"PHOTOS": "photos"})
     assert list(printed) == [f"page.md:{line}" for line in (3, 8, 16, 25, 30)]
     assert printed["page.md:30"] == "roses for photos\n"

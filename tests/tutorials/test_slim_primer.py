@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tutorials.code_blocks import ROOT, PageRunner, read_blocks, run_page
+from code_blocks import code_blocks
+from tutorials.page_runner import ROOT, PageRunner, run_page
 
 PAGE = ROOT / "docs/tutorials/slim-primer.md"
 
@@ -13,9 +14,9 @@ PAGE = ROOT / "docs/tutorials/slim-primer.md"
 @pytest.mark.slow
 def test_what_the_primer_shows_of_tf_slim_runs(tmp_path: Path) -> None:
     """Its Python up to the network, in one interpreter."""
-    first_run = next(block for block in read_blocks(PAGE) if "slimworks run" in block.text)
+    first_run = next(block for block in code_blocks(PAGE) if "slimworks run" in block.text)
     with PageRunner(tmp_path) as runner:
-        for block in read_blocks(PAGE):
+        for block in code_blocks(PAGE):
             is_shown = block.language == "python" and "json" not in block.text
             if is_shown and block.line < first_run.line:
                 runner.do(block)

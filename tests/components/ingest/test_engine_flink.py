@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from engine_ingests import (
     outcome,
 )
 from engine_tasks import digest_number, make_tasks, results
+from ports import free_port
 
 from slimworks.components.errors import DataError
 from slimworks.components.ingest import checking
@@ -143,11 +143,11 @@ def test_killed_job_server_loses_and_doubles_nothing(tmp_path: Path, flags: list
 @pytest.fixture
 def cluster(jar: Path, tmp_path: Path) -> Iterator[str]:
     """A job manager and a task manager in processes of their own; yields the REST address."""
-    rest = _free_port()
+    rest = free_port()
     folder = tmp_path / "flink"
     folder.mkdir()
     (folder / "flink-conf.yaml").write_text(
-        f"jobmanager.rpc.address: localhost\njobmanager.rpc.port: {_free_port()}\n"
+        f"jobmanager.rpc.address: localhost\njobmanager.rpc.port: {free_port()}\n"
         "jobmanager.bind-host: localhost\n"
         f"rest.address: localhost\nrest.bind-address: localhost\nrest.port: {rest}\n"
         "jobmanager.memory.process.size: 800m\ntaskmanager.numberOfTaskSlots: 2\n"
@@ -172,12 +172,6 @@ def cluster(jar: Path, tmp_path: Path) -> Iterator[str]:
         for process in processes:
             process.kill()
             process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return int(probe.getsockname()[1])
 
 
 def _java(folder: Path, main_class: str) -> subprocess.Popen[bytes]:

@@ -1,7 +1,6 @@
 """HDFS through a real name node and data node."""
 
 import os
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ports import free_port
 
 from slimworks.components.errors import DataError
 from slimworks.components.ingest.images import Rejection
@@ -44,9 +44,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A server with two files below /photos; its WebHDFS port."""
     import hdfs
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     command = [
         "java", "--add-opens", "java.base/java.lang=ALL-UNNAMED", "-Xmx512m",
         "-cp", f"{_jars()}/*", str(ROOT / "tests/engines/hdfs/HdfsServer.java"),

@@ -78,7 +78,7 @@ def test_record_is_read_off_the_graph(folder: Path) -> None:
     (folder / "my_nets.py").write_text(GOOD, encoding="utf-8")
     spec = get_net("my_nets:my_net")
     assert (spec.name, spec.module, spec.function) == ("my_nets:my_net", "my_nets", "my_net")
-    assert spec.is_own
+    assert own_nets.is_own(spec.name)
     assert spec.scope == "MyNet"
     # What depends on the class count; the main head first, though the other one is built first.
     assert spec.head_scopes == ("MyNet/fc3", "MyNet/aux/logits")

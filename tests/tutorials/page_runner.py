@@ -11,7 +11,6 @@ All blocks of a page share one folder. Between the pages nothing is shared.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import re
@@ -24,12 +23,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from code_blocks import Block, code_blocks
+
 ROOT = Path(__file__).parents[2]
-RUN_LANGUAGES = ("bash", "python")
 PHOTOS_VARIABLE = "PHOTOS"  # what pages call the reader's own photos
 
-_FENCE = re.compile(r"^( *)```(\w*)([^\n`]*)\n(.*?)^\1```[ ]*$", re.MULTILINE | re.DOTALL)
-_TITLE = re.compile(r'\btitle="([^"]+)"')
 _SHOWN_CHARACTERS = 6000  # of what a failing block has printed
 _END_SECONDS = 20.0
 
@@ -54,54 +52,8 @@ os._exit(0)
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class CodeBlock:
-    """One fenced block.
-
-    Attributes:
-        page: Where it stands.
-        line: Of its fence, counted from one.
-        language: As the fence says it; "" for none.
-        title: Of a file that the block is; None for others.
-        text: Without the fence's indent.
-    """
-
-    page: Path
-    line: int
-    language: str
-    title: str | None
-    text: str
-
-    @property
-    def is_done(self) -> bool:
-        """Whether a reader does something with it: types it or writes it into a file."""
-        return self.title is not None or self.language in RUN_LANGUAGES
-
-    def __str__(self) -> str:
-        return f"{self.page.name}:{self.line}"
-
-
 class BlockError(AssertionError):
     """A block of a page does not do what it should."""
-
-
-def read_blocks(page: Path) -> list[CodeBlock]:
-    """Returns the blocks of a page in order."""
-    text = page.read_text(encoding="utf-8")
-    blocks = []
-    for match in _FENCE.finditer(text):
-        indent, language, info, body = match.groups()
-        title = _TITLE.search(info)
-        blocks.append(
-            CodeBlock(
-                page=page,
-                line=text.count("\n", 0, match.start()) + 1,
-                language=language,
-                title=title[1] if title else None,
-                text="".join(line.removeprefix(indent) for line in body.splitlines(keepends=True)),
-            )
-        )
-    return blocks
 
 
 def run_page(
@@ -119,7 +71,7 @@ def run_page(
         BlockError: A block fails; what it printed is in the message.
     """
     with PageRunner(folder, environment, seconds) as runner:
-        return {str(block): runner.do(block) for block in read_blocks(page) if block.is_done}
+        return {str(block): runner.do(block) for block in code_blocks(page) if block.is_done}
 
 
 class PageRunner:
@@ -158,12 +110,12 @@ class PageRunner:
         for group in self._shells:
             _end_group(group)
 
-    def do(self, block: CodeBlock) -> str:
+    def do(self, block: Block) -> str:
         """Writes or runs one block; returns what it printed."""
         if block.title is not None:
             path = self._folder / block.title
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block.text, encoding="utf-8")
+            path.write_text(block.text + "\n", encoding="utf-8")
             return ""
         self._output.write_bytes(b"")
         run = self._run_python if block.language == "python" else self._run_bash
@@ -176,7 +128,7 @@ class PageRunner:
             )
         return printed
 
-    def _run_bash(self, block: CodeBlock) -> str | None:
+    def _run_bash(self, block: Block) -> str | None:
         script = (
             "set -ae\n"  # every variable goes to the next block, and stops count
             f'if [ -f "{self._state}" ]; then . "{self._state}"; fi\n'
@@ -197,13 +149,13 @@ class PageRunner:
             return f"took longer than {self._seconds:.0f} s"
         return f"ended with code {code}" if code else None
 
-    def _run_python(self, block: CodeBlock) -> str | None:
+    def _run_python(self, block: Block) -> str | None:
         if self._python is None:
             self._start_python()
         assert self._python is not None
         assert self._python.stdin is not None
         assert self._answers is not None
-        request = {"text": block.text, "line": block.line, "page": block.page.name}
+        request = {"text": block.text, "line": block.line, "page": block.path.name}
         self._python.stdin.write(json.dumps(request) + "\n")
         self._python.stdin.flush()
         answer = self._answers.readline()
@@ -234,11 +186,11 @@ def _end_group(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def sections(page: Path) -> Iterator[tuple[str, list[CodeBlock]]]:
+def sections(page: Path) -> Iterator[tuple[str, list[Block]]]:
     """The second-level headings of a page, each with its blocks; "" for those before the first."""
     text = page.read_text(encoding="utf-8")
     starts = [(0, ""), *((m.start(), m[1]) for m in re.finditer(r"^## (.+)$", text, re.MULTILINE))]
     lines = [(text.count("\n", 0, start) + 1, name) for start, name in starts]
     ends = [line for line, _ in lines[1:]] + [text.count("\n") + 2]
     for (start, name), end in zip(lines, ends, strict=True):
-        yield name, [block for block in read_blocks(page) if start <= block.line < end]
+        yield name, [block for block in code_blocks(page) if start <= block.line < end]
