@@ -164,7 +164,7 @@ def test_training_goes_on_from_the_others_checkpoint(
     model = folder / f"tuned-by-{reader}"
     both[reader].slimworks(
         "train", f"--examples={trained[reader].examples}", f"--output={model}", *TRAINING,
-        "--set=train.epochs=1", "--set=train.learning_rate=0", "--set=train.weight_decay=0",
+        "--set=train.epochs=1", "--set=train.learning_rate=1e-30", "--set=train.weight_decay=0",
         f"--set=train.checkpoint_path={checkpoint}", "--set=train.checkpoint_exclude_scopes=[]",
     )  # fmt: skip
     tuned = _Trained(trained[reader].examples, model)
