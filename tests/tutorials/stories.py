@@ -8,7 +8,7 @@ import socket
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from tutorials.code_blocks import ROOT, CodeBlock, PageRunner, sections
+from tutorials.page_runner import ROOT, CodeBlock, PageRunner, sections
 
 PORT = "8500"  # as the pages have it; another test may use the same
 SECONDS = 3_600.0  # for a block

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tutorials.code_blocks import BlockError, read_blocks, run_page, sections
+from tutorials.page_runner import BlockError, read_blocks, run_page, sections
 
 PAGE = """\
 # A page

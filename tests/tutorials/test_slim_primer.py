@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tutorials.code_blocks import ROOT, PageRunner, read_blocks, run_page
+from tutorials.page_runner import ROOT, PageRunner, read_blocks, run_page
 
 PAGE = ROOT / "docs/tutorials/slim-primer.md"
 
