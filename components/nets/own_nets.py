@@ -225,11 +225,12 @@ def _inspected_elsewhere(net: OwnNet, image_size: int | None) -> NetSpec:
     with tempfile.TemporaryDirectory(prefix="slimworks-net-") as folder:
         output = Path(folder) / "net.json"
         given = {"name": net.name, "image_size": image_size, "output": str(output)}
+        # What it says last may be quoted: nothing of TensorFlow's own.
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
         ended = subprocess.run(
             code_command(_LOOK, "-W", _NOT_ABOUT_THE_NET),
             input=json.dumps({**given, "path": sys.path}),
-            env={**quiet, **os.environ},
+            env={**os.environ, **quiet},
             capture_output=True,
             text=True,
         )
