@@ -15,6 +15,6 @@ def module_command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-c", _WITHOUT_CURRENT_FOLDER + _RUN, module, *arguments]
 
 
-def code_command(code: str, *options: str) -> list[str]:
-    """The same for a line of code, which may use `sys`; `options` are Python's own."""
-    return [sys.executable, *options, "-c", _WITHOUT_CURRENT_FOLDER + code]
+def code_command(code: str) -> list[str]:
+    """The same for a line of code, which may use `sys`."""
+    return [sys.executable, "-c", _WITHOUT_CURRENT_FOLDER + code]

@@ -29,11 +29,12 @@ from slimworks.components.python_process import code_command
 FOLDERS_VARIABLE = "SLIMWORKS_NETS_PATH"
 
 _BUILDER = "slimworks.components.nets.nets_factory"
+_ITS_OWN = "--- the network's own output:"  # what libraries say as they are imported stands above
 _LOOK = (
     "import json; given = json.load(sys.stdin); sys.path[:] = given['path']; "
-    "from slimworks.components.nets import own_net_inspection; own_net_inspection.main(given)"
+    "from slimworks.components.nets import own_net_inspection; "
+    f"print({_ITS_OWN!r}, file=sys.stderr, flush=True); own_net_inspection.main(given)"
 )
-_NOT_ABOUT_THE_NET = "ignore:You are using a Python version:FutureWarning"  # google.api_core
 _SHOWN_CHARACTERS = 200  # of what a process that died has said
 
 
@@ -225,17 +226,17 @@ def _inspected_elsewhere(net: OwnNet, image_size: int | None) -> NetSpec:
     with tempfile.TemporaryDirectory(prefix="slimworks-net-") as folder:
         output = Path(folder) / "net.json"
         given = {"name": net.name, "image_size": image_size, "output": str(output)}
-        # What it says last may be quoted: nothing of TensorFlow's own.
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
         ended = subprocess.run(
-            code_command(_LOOK, "-W", _NOT_ABOUT_THE_NET),
+            code_command(_LOOK),
             input=json.dumps({**given, "path": sys.path}),
-            env={**os.environ, **quiet},
+            env={**quiet, **os.environ},
             capture_output=True,
             text=True,
         )
         if not output.is_file():
-            last = [line for line in ended.stderr.splitlines() if line.strip()][-1:]
+            own = ended.stderr.rpartition(_ITS_OWN)[2]
+            last = [line for line in own.splitlines() if line.strip()][-1:]
             raise ConfigError(
                 f"The process that looked at {net.name} ended with code {ended.returncode}: "
                 f"{(last or ['no message'])[0][:_SHOWN_CHARACTERS]}",
