@@ -6,8 +6,8 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,21 +38,28 @@ def fsync_tree(folder: str | os.PathLike[str]) -> None:
         fsync_folder(parent)
 
 
+def _temporary_sibling(path: Path) -> Path:
+    """A free name beside `path`; who makes it lets the umask decide who may read it.
+
+    `tempfile` lets its owner only, whatever the umask.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+
 @contextlib.contextmanager
 def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Yields a file that becomes `path` when the block succeeds: fsync, rename."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = _temporary_sibling(path)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with temporary.open("xb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-            os.fchmod(stream.fileno(), 0o644)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
 
@@ -115,12 +122,12 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary = _temporary_sibling(path)
+    temporary.mkdir()
     try:
         yield temporary
         if path.exists():
             raise FileExistsError(f"{path} exists")
-        temporary.chmod(0o755)
         fsync_tree(temporary)
         os.rename(temporary, path)
     except BaseException:

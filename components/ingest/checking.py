@@ -7,12 +7,12 @@ import functools
 import hashlib
 import math
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from slimworks.components import files
 from slimworks.components.ingest import worklist
 from slimworks.components.ingest.catalogue import Catalogue
 from slimworks.components.ingest.config import DataConfig
@@ -58,14 +58,7 @@ def keep_bytes(work: str | os.PathLike[str], image_id: str, data: bytes) -> None
 
     Synced, because the catalogue, which says that they are there, is.
     """
-    path = kept_path(work, image_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    files.write_bytes(kept_path(work, image_id), data)
 
 
 def check_item(

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import bz2
-import contextlib
 import gzip
 import hashlib
 import logging
 import lzma
 import os
 import shutil
-import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from slimworks.components import files
 from slimworks.components.errors import ConfigError, DataError
 from slimworks.components.ingest.sources.items import display_name, is_uri
 from slimworks.components.ingest.sources.opening import opened, unit_of_file
@@ -96,7 +95,7 @@ def _require_room(path: str, folder: Path, more_bytes: int) -> None:
 
 
 def _unpack(path: str, opener: _Opener, target: Path) -> None:
-    with _replacing(target) as copy, opened(path) as packed:
+    with files.replaced(target) as copy, opened(path) as packed:
         try:
             with opener(packed) as stream:
                 while block := stream.read(_BLOCK_BYTES):
@@ -108,21 +107,6 @@ def _unpack(path: str, opener: _Opener, target: Path) -> None:
             if error.errno is not None:
                 raise
             raise _damaged(path, error) from error  # bz2's word for damaged data
-
-
-@contextlib.contextmanager
-def _replacing(target: Path) -> Iterator[BinaryIO]:
-    """Yields a temporary file that becomes `target` when the block succeeds."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _damaged(path: str, error: Exception) -> DataError:
