@@ -66,7 +66,7 @@ test-big: setup  ## Large networks and long runs, one after the other
 	$(BIN)/python -m pytest -m big -q
 
 test-docs: setup  ## Every code block of the documents that can run here, in real folders
-	$(BIN)/python -m pytest -m docs -q -n 2
+	$(BIN)/python -m pytest -m docs -q -n 2 tests/docs
 
 screenshots: setup  ## Pictures of the documentation, taken anew: docs/screenshots (needs chromium)
 	SLIMWORKS_SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -m docs -q tests/docs/test_screenshots.py
@@ -74,7 +74,7 @@ screenshots: setup  ## Pictures of the documentation, taken anew: docs/screensho
 # A mount namespace of its own: full disks and read-only folders, and nothing left mounted.
 test-chaos: setup  ## Runs into kills, full disks, read-only folders and clock jumps (minutes)
 	unshare $(if $(filter-out 0,$(shell id -u)),--user --map-root-user) --mount --propagation private \
-	  $(BIN)/python -m pytest -m chaos -q -s
+	  $(BIN)/python -m pytest -m chaos -q -s tests/chaos
 
 test-notebooks: $(VENV)/.notebooks-ready  ## Runs every cell of notebooks/, each in an empty folder
 	$(BIN)/python -m pytest -m notebook -q -n 2 --dist load --durations=0 tests/notebooks
@@ -109,7 +109,7 @@ NEWEST = $(ENGINE) run --rm --network=none --volume=$(CURDIR):/source:ro \
   --volume=$(abspath $(SLIMWORKS_SHARED)):/shared:ro $(NEWEST_IMAGE)
 test-containers newest-image: export IMAGE_BUILD_OPTIONS ?= --network=host $(BUNDLE:%=--secret=id=ca,src=%)
 test-containers: setup images  ## Tests in real containers
-	$(BIN)/python -m pytest -m "container and not newest" -q
+	$(BIN)/python -m pytest -m container -q tests/containers
 
 newest-image:  ## Debian 13 with Python 3.13 and the newest stack, where no registry can be reached (needs root)
 	SUITE=trixie sh images/base_image.sh
@@ -119,7 +119,7 @@ newest-image:  ## Debian 13 with Python 3.13 and the newest stack, where no regi
 test-newest: setup newest-image  ## Fast tests and the demo on the newest stack; both stacks with each other
 	$(NEWEST) python -m pytest -m "not slow and $(ORDINARY)" -q $(SIDE_BY_SIDE)
 	$(NEWEST) python -m slimworks.pipeline.demo --root /tmp/demo
-	$(BIN)/python -m pytest -m newest -q
+	$(BIN)/python -m pytest -m newest -q tests/newest
 
 check: setup  ## Format, lint, types; licences and hashes of the locks
 	$(BIN)/ruff format --check .

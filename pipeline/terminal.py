@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from slimworks.components import progress
 from slimworks.components.progress import ProgressState
@@ -21,6 +21,11 @@ from slimworks.pipeline.launcher import FAILED, RAN, REUSED, SKIPPED, NodeResult
 NAME_WIDTH = 12
 _STYLES = {RAN: "green", REUSED: "dim", SKIPPED: "yellow", FAILED: "bold red"}
 _LABEL_WIDTH, _BAR_WIDTH = 12, 12
+
+if TYPE_CHECKING:
+    _StreamHandler = logging.StreamHandler[IO[str]]
+else:  # Python 3.10 cannot say of which stream
+    _StreamHandler = logging.StreamHandler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,7 +216,7 @@ class Screen:
             self._is_live = False
 
 
-class TerminalHandler(logging.StreamHandler[IO[str]]):
+class TerminalHandler(_StreamHandler):
     """Writes records as lines, and progress as a bar on the last line of the terminal.
 
     Where the stream is no terminal, progress is a line every ten seconds.

@@ -197,6 +197,25 @@ def test_components_are_light_until_they_execute() -> None:
 
 
 @pytest.mark.parametrize(
+    ("mark", "folder"),
+    [
+        ("chaos", "chaos"),
+        ("container", "containers"),
+        ("docs", "docs"),
+        ("newest", "newest"),
+        ("notebook", "notebooks"),
+    ],
+)
+def test_a_target_that_names_a_folder_misses_no_test(mark: str, folder: str) -> None:
+    tests = ROOT / "tests"
+    marked = [path for path in tests.rglob("*.py") if f"pytest.mark.{mark}" in path.read_text()]
+    others = {path.relative_to(tests).parts[0] for path in marked} - {folder}
+    # Tests of the newest stack are for containers too: "newest" alone chooses them.
+    assert others <= ({"newest"} if mark == "container" else set())
+    assert len(marked) > len(others)
+
+
+@pytest.mark.parametrize(
     ("arguments", "budget_seconds"), [(["--help"], 0.5), (["predict", "--help"], 0.6)]
 )
 def test_command_line_starts_within_its_budget(arguments: list[str], budget_seconds: float) -> None:
