@@ -66,7 +66,7 @@ test-big: setup  ## Large networks and long runs, one after the other
 	$(BIN)/python -m pytest -m big -q
 
 test-docs: setup  ## Every code block of the documents that can run here, in real folders
-	$(BIN)/python -m pytest -m docs -q -n 2 tests/docs
+	$(BIN)/python -m pytest -m docs -q -n 2 --durations=15 tests/docs
 
 screenshots: setup  ## Pictures of the documentation, taken anew: docs/screenshots (needs chromium)
 	SLIMWORKS_SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -m docs -q tests/docs/test_screenshots.py

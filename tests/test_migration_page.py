@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +11,6 @@ import click
 import pytest
 import yaml
 from code_blocks import code_blocks
-from ports import free_port
 
 from slimworks.components.settings import Settings
 from slimworks.pipeline.cli import VERBS, cli
@@ -145,45 +142,6 @@ def commands() -> list[list[str]]:
     blocks = [block.text for block in code_blocks(PAGE) if block.language == "bash"]
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [shlex.split(line.rstrip("& ")) for line in lines if line.startswith("slimworks ")]
-
-
-@pytest.mark.slow
-@pytest.mark.shared
-@pytest.mark.timeout(1_800)
-def test_command_lines_work(shared: Path, tiny_photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "photos").symlink_to(tiny_photos)
-    (tmp_path / "cat.jpg").symlink_to(next(tiny_photos.rglob("*.jpg")))
-    for path in (shared / "data/checkpoints/mobilenet_v1_0.25_128").glob("*.ckpt.*"):
-        (tmp_path / path.name).symlink_to(path)
-    port, server = str(free_port()), None
-    try:
-        for _, verb, *words in commands():
-            words = [word.replace("8500", port) for word in words]
-            program = [sys.executable, "-m", "slimworks", verb, *words]
-            if verb == "train":
-                program += ["--set", "train.max_number_of_steps=2", "--set", "train.batch_size=8"]
-            if verb == "predict":
-                program += ["--timeout", "120"]  # of the first request on a busy machine
-            if verb == "serve":
-                server = _serving(program, tmp_path)
-                continue
-            done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True)
-            assert done.returncode == 0, (program, done.stderr[-2000:])
-    finally:
-        if server is not None:
-            server.terminate()
-            server.communicate()
-    assert "left" in done.stdout, "the last command is `slimworks predict`"
-
-
-def _serving(program: list[str], folder: Path) -> subprocess.Popen[str]:
-    """A server that has said that it is ready."""
-    server = subprocess.Popen(program, cwd=folder, stderr=subprocess.PIPE, text=True)
-    assert server.stderr is not None
-    for line in server.stderr:
-        if line.startswith("serving "):
-            return server
-    raise AssertionError(f"no server: exit code {server.wait()}")
 
 
 def test_options_of_the_command_lines_exist() -> None:

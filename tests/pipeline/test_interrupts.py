@@ -105,14 +105,14 @@ def _case(phase: Callable[[Path], bool], signal_number: int, *, is_big: bool = F
 @pytest.mark.parametrize(
     ("phase", "signal_number"),
     [
-        _case(_in_ingest, signal.SIGINT),
+        _case(_in_ingest, signal.SIGINT, is_big=True),
         _case(_in_ingest, signal.SIGKILL, is_big=True),
         _case(_in_training, signal.SIGINT, is_big=True),
         _case(_in_training, signal.SIGKILL),
         _case(_in_export, signal.SIGINT, is_big=True),
         _case(_in_export, signal.SIGKILL, is_big=True),
         _case(_in_push, signal.SIGINT),
-        _case(_in_push, signal.SIGKILL),
+        _case(_in_push, signal.SIGKILL, is_big=True),
     ],
 )
 def test_next_run_finishes(

@@ -85,7 +85,7 @@ def _slimworks(*arguments: str) -> tuple[int, dict[str, Any], str]:
     return ended.returncode, json.loads(ended.stdout), ended.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.big  # CI runs notebook 04, which does it too
 @pytest.mark.timeout(900)
 def test_own_network_goes_through_the_whole_pipeline(project: Path, tmp_path: Path) -> None:
     write_digits(tmp_path / "digits")

@@ -158,7 +158,7 @@ def test_truncated_v1_file(tmp_path: Path) -> None:
 def _frozen_graph() -> bytes:
     with tf.Graph().as_default() as graph:
         tf.constant(1.0, name="a")
-    return graph.as_graph_def().SerializeToString()
+    return graph.as_graph_def().SerializeToString(deterministic=True)
 
 
 def _tar() -> bytes:
