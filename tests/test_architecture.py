@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 # Modules directly below components/: everyone may import them.
 FOUNDATION = {
     "addresses",
+    "arrow",
     "artifacts",
     "beam_options",
     "contracts",
@@ -194,6 +195,19 @@ def test_components_are_light_until_they_execute() -> None:
         "tf_slim",
         "kfp",
     }
+
+
+def test_pyarrow_is_imported_in_one_place() -> None:
+    """components/arrow.py says why."""
+    files = [path for name in ("components", "pipeline") for path in (ROOT / name).rglob("*.py")]
+    importing = {
+        path.relative_to(ROOT).as_posix()
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pyarrow"))
+        or (isinstance(node, ast.Import) and any("pyarrow" in name.name for name in node.names))
+    }
+    assert importing == {"components/arrow.py"}
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from pyarrow import ipc, parquet
 
 from slimworks.components import contracts, files, formats
+from slimworks.components.arrow import ipc, pa, parquet
 
 FORMAT = 2
 METADATA_KEY = b"slimworks"

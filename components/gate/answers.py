@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-from pyarrow import parquet
 
 from slimworks.components import contracts
+from slimworks.components.arrow import pa, parquet
 from slimworks.components.evaluator.scores import score
 
 _COLUMNS = ("group", "width", "height", "brightness")

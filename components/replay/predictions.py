@@ -17,7 +17,7 @@ def read_expected(
 
     Reads three columns, one row group at a time.
     """
-    from pyarrow import parquet
+    from slimworks.components.arrow import parquet
 
     wanted = set(image_ids)
     found: dict[str, Expected] = {}

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from pyarrow import parquet
+
+from slimworks.components.arrow import parquet
 
 _COLUMNS = ["image_id", "filename", "class_index", "predicted_index", "probabilities"]
 

@@ -8,9 +8,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
-
 from slimworks.components import contracts
+from slimworks.components.arrow import pa
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.images import CheckedImage, Rejection, check_image
 from slimworks.components.serving.logged import Answer, LogReader, answers_of, images_of

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 import tensorflow_data_validation as tfdv
 from apache_beam.options.pipeline_options import PipelineOptions
 from tensorflow_data_validation.statistics import stats_impl
@@ -24,6 +23,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tfx_bsl.coders import example_coder
 
 from slimworks.components import beam_options, contracts, files
+from slimworks.components.arrow import pa
 from slimworks.components.errors import DataError
 from slimworks.components.examples import encoding, tfrecord
 from slimworks.components.statistics.spans import LATEST, Spans, span_folder

@@ -141,12 +141,14 @@ def _csv_lines(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yields (number of its first line, cells) of each line that is not empty."""
     with _opened_text(path) as stream:
         # Strict: a quote that is never closed would swallow the rest of the file unnoticed.
-        reader = csv.reader(_bounded_lines(stream, path), delimiter=delimiter, strict=True)
+        lines = _RowLines(stream, path)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         start = 1
         try:
             for cells in reader:
                 if any(cells):
                     yield start, cells
+                lines.begin_row()
                 start = reader.line_num + 1
         except csv.Error as error:
             raise DataError(
@@ -155,15 +157,30 @@ def _csv_lines(path: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             ) from error
 
 
-def _bounded_lines(stream: io.TextIOWrapper, path: str) -> Iterator[str]:
-    """The lines of a text; csv would take one without an end whole into the memory."""
-    for number in itertools.count(1):
-        line = stream.readline(_MAX_LINE_CHARACTERS)
+class _RowLines:
+    """The lines of a text; csv would take into memory what has no end, a line or a quoted cell."""
+
+    def __init__(self, stream: io.TextIOWrapper, path: str) -> None:
+        self._stream, self._path = stream, path
+        self._num_lines, self._row_start, self._row_characters = 0, 1, 0
+
+    def begin_row(self) -> None:
+        """What follows belongs to another row."""
+        self._row_start, self._row_characters = self._num_lines + 1, 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._stream.readline(_MAX_LINE_CHARACTERS)
         if not line:
-            return
-        if len(line) == _MAX_LINE_CHARACTERS:
-            raise _too_long(path, number, "Write one image a line, and end each line.")
-        yield line
+            raise StopIteration
+        self._num_lines += 1
+        self._row_characters += len(line)
+        if self._row_characters >= _MAX_LINE_CHARACTERS:
+            fix = "Write one image a line, and end each line and each quote."
+            raise _too_long(self._path, self._row_start, fix)
+        return line
 
 
 def _csv_rows(path: str, delimiter: str, columns: Sequence[str]) -> Iterator[Row]:
@@ -237,13 +254,11 @@ def _text(value: Any) -> str | None:
 
 def _open_parquet(path: str) -> Table:
     with opened(path) as stream, _named_damage(path):
-        import pyarrow.parquet
-        from pyarrow import types
+        from slimworks.components.arrow import parquet
 
-        schema = pyarrow.parquet.ParquetFile(stream).schema_arrow
-    kinds = (types.is_nested, types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
+        schema = parquet.ParquetFile(stream).schema_arrow
     _require_few(schema.names, path)
-    nested = frozenset(field.name for field in schema if any(kind(field.type) for kind in kinds))
+    nested = frozenset(field.name for field in schema if not _is_value(field.type))
 
     def rows(wanted: Sequence[str]) -> Iterator[Row]:
         read = [name for name in wanted if name not in nested]
@@ -255,16 +270,31 @@ def _open_parquet(path: str) -> Table:
 
 
 def _parquet_cells(path: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet
+    from slimworks.components.arrow import parquet
 
     with opened(path) as stream, _named_damage(path):
         # Texts stay as they are stored: each once, however many rows have it. A kilobyte can hold
         # thousands of rows of a megabyte each.
-        file = pyarrow.parquet.ParquetFile(stream, read_dictionary=list(columns))
+        file = parquet.ParquetFile(stream, read_dictionary=list(columns))
         for batch in file.iter_batches(_PARQUET_BATCH_ROWS, columns=list(columns)):
             num_rows = _rows_at_once(batch, path)
             for start in range(0, batch.num_rows, num_rows):
                 yield from batch.slice(start, num_rows).to_pylist()
+
+
+def _is_value(kind: Any) -> bool:
+    """Whether a column holds a text, a number, a truth or a time in each row, and nothing else."""
+    from slimworks.components.arrow import types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    return _is_text(kind) or types.is_null(kind) or types.is_primitive(kind)
+
+
+def _is_text(kind: Any) -> bool:
+    from slimworks.components.arrow import types
+
+    return types.is_string(kind) or types.is_large_string(kind)
 
 
 def _rows_at_once(batch: Any, path: str) -> int:
@@ -273,15 +303,14 @@ def _rows_at_once(batch: Any, path: str) -> int:
     Raises:
         DataError: A cell is longer than a line of a text file may be.
     """
-    import pyarrow.compute
-    from pyarrow import types
+    from slimworks.components.arrow import compute, types
 
     row_characters = 1
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         texts = column.dictionary if types.is_dictionary(column.type) else column
-        if not (types.is_string(texts.type) or types.is_large_string(texts.type)):
-            continue
-        longest = pyarrow.compute.max(pyarrow.compute.utf8_length(texts)).as_py() or 0
+        if not _is_text(texts.type):
+            continue  # of a few bytes: _is_value
+        longest = compute.max(compute.utf8_length(texts)).as_py() or 0
         if longest >= _MAX_LINE_CHARACTERS:
             raise DataError(
                 f"{display_name(path)} has a cell in column {display_name(name)!r} that is longer "
@@ -294,11 +323,12 @@ def _rows_at_once(batch: Any, path: str) -> int:
 
 @contextlib.contextmanager
 def _named_damage(path: str) -> Iterator[None]:
-    import pyarrow
+    from slimworks.components.arrow import pa
 
     try:
         yield
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    # RuntimeError: an extension type that would have run code (components/arrow.py)
+    except (pa.ArrowException, OSError, RuntimeError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's; pyarrow's word for damaged data has no number
         cause = (str(error).splitlines() or ["it ends early"])[0].rstrip(".")
