@@ -11,11 +11,14 @@ import logging
 import os
 import re
 import shlex
+import struct
 import subprocess
 import sys
 import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +27,7 @@ import yaml
 
 from slimworks.components import addresses, python_process, terminal_text
 from slimworks.components.errors import ConfigError, DataError, ServingError
+from slimworks.components.examples import jpeg2000_markers
 from slimworks.components.ingest import images
 from slimworks.components.ingest.config import DataConfig
 from slimworks.components.ingest.sources.detect import open_source
@@ -538,6 +542,86 @@ def test_a_small_file_that_says_it_is_huge_is_refused_by_its_header(kind: str) -
     assert isinstance(found, images.Rejection)
     assert found.reason in ("too_many_pixels", "corrupt", "truncated")
     assert _peak_bytes() - before < 32 << 20
+
+
+def _codestream(size: int, block: int, precinct: int, in_tile_part: bool = False) -> bytes:
+    """JPEG 2000 in RGB without a code, cut into pieces of these sizes (exponents)."""
+
+    def style(block: int, precinct: int) -> bytes:
+        precincts = bytes([precinct | precinct << 4]) * 6
+        body = struct.pack(">BBHBBBBBB", 1, 0, 1, 0, 5, block - 2, block - 2, 0, 1) + precincts
+        return struct.pack(">HH", 0xFF52, len(body) + 2) + body
+
+    edges = struct.pack(">H8IH", 0, size, size, 0, 0, size, size, 0, 0, 3) + b"\7\1\1" * 3
+    main = b"\xff\x4f\xff\x51" + struct.pack(">H", len(edges) + 2) + edges
+    main += style(6, 15) if in_tile_part else style(block, precinct)
+    main += b"\xff\x5c" + struct.pack(">HB", 19, 0x40) + b"\x40" * 16
+    part = style(block, precinct) if in_tile_part else b""
+    start = struct.pack(">HHHIBB", 0xFF90, 10, 0, 14 + len(part) + 1000, 0, 1)
+    return main + start + part + b"\xff\x93" + bytes(1000) + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("in_tile_part", [False, True])
+@pytest.mark.parametrize(("block", "precinct"), [(2, 15), (6, 1), (6, 0)])
+def test_a_jpeg_2000_of_very_many_pieces_is_refused_by_its_header(
+    block: int, precinct: int, in_tile_part: bool
+) -> None:
+    data = _codestream(700, block, precinct, in_tile_part)
+    _peak_bytes()
+    before = _peak_bytes()
+
+    found = images.check_image(data, DataConfig(source="x"))
+
+    assert isinstance(found, images.Rejection)
+    assert found.reason == "corrupt"
+    assert re.search(r"bytes: \d+ code-blocks for 490000 pixels$", found.detail)
+    assert _peak_bytes() - before < 32 << 20
+
+
+def test_a_jp2_whose_codestream_is_larger_than_it_says_is_refused() -> None:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.new("RGB", (300, 300)).save(stream, "JPEG2000")
+    data = stream.getvalue().replace(struct.pack(">II", 300, 300), struct.pack(">II", 20, 20), 1)
+
+    found = images.check_image(data, DataConfig(source="x"))
+
+    assert isinstance(found, images.Rejection)
+    assert "90000 pixels behind a header of 400" in found.detail
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"no_jp2": True}, {"tile_size": (64, 64)}, {"tile_size": (33, 57), "num_resolutions": 3},
+     {"codeblock_size": (8, 8)}, {"precinct_size": (64, 64), "codeblock_size": (32, 32)},
+     {"offset": (7, 5), "tile_offset": (3, 2), "tile_size": (128, 128)}, {"num_resolutions": 1}],
+)  # fmt: skip
+def test_an_ordinary_jpeg_2000_is_not_refused_for_its_pieces(options: dict[str, Any]) -> None:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.new("RGB", (1000, 700)).save(stream, "JPEG2000", **options)
+
+    assert jpeg2000_markers.fault(stream.getvalue(), 700_000) == ""
+
+
+@pytest.mark.parametrize(("tile", "is_taken"), [(4096, True), (16_384, False)])
+def test_a_tiff_of_one_tile_beyond_all_proportion_is_refused(tile: int, is_taken: bool) -> None:
+    pixels = zlib.compress(bytes(tile * tile), 1) if is_taken else b""
+    tags = [(256, 16), (257, 16), (258, 8), (259, 8), (262, 1), (277, 1)]
+    tags += [(322, tile), (323, tile), (324, 8 + 2 + 12 * 10 + 4), (325, len(pixels))]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + pixels
+
+    found = images.check_image(data, DataConfig(source="x"))
+
+    if is_taken:
+        assert isinstance(found, images.CheckedImage)
+        return
+    assert isinstance(found, images.Rejection)
+    assert found.reason == "too_many_pixels"
+    assert found.detail.startswith("TIFF with tiles of 16384x16384 pixels for 256 pixels")
 
 
 def test_an_avif_is_no_format_that_is_decoded() -> None:

@@ -23,7 +23,12 @@ import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-from slimworks.components.examples import image_formats, jpeg_markers, png_chunks
+from slimworks.components.examples import (
+    image_formats,
+    jpeg2000_markers,
+    jpeg_markers,
+    png_chunks,
+)
 from slimworks.components.examples.image_formats import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -43,6 +48,9 @@ _TRANSPOSITIONS = {
 _BITS_TAG = 258
 _PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 262, 0
 _PLANES_TAG, _APART = 284, 2
+_TILE_TAGS = (322, 323)  # width, length
+# Tiles at the edge reach over the image, by up to a whole tile: 256x256 is usual, 4096x4096 rare.
+_LARGE_TILE, _TILES_PIXELS_PER_PIXEL = 4096 * 4096, 4
 _JPEG_BITS = 8
 _CODESTREAM_END = b"\xff\xd9"  # of JPEG 2000
 _TRUNCATION_WORDS = ("truncated", "unexpected end", "eof", "incomplete", "not enough image data")
@@ -118,10 +126,30 @@ def load(image: Image.Image, data: bytes) -> None:
     """Decodes all pixels of an opened image; a TIFF is upright afterwards.
 
     Raises:
-        UnreadableImageError: The file is damaged or cut short.
+        UnreadableImageError: The file is damaged or cut short, or its decoder would hold far more
+            than the image.
     """
+    _check_pieces(image, data)
     with named_failures(str(image.format), data):
         image.load()
+
+
+def _check_pieces(image: Image.Image, data: bytes) -> None:
+    """Refuses headers by which a decoder takes memory out of proportion to the image."""
+    num_pixels = image.width * image.height
+    if image.format == "JPEG2000":
+        fault = jpeg2000_markers.fault(data, num_pixels)
+        if fault:
+            raise UnreadableImageError("corrupt", f"JPEG2000 of {len(data)} bytes: {fault}")
+    elif image.format == "TIFF":
+        tags = getattr(image, "tag_v2", {})
+        width, length = (tags.get(tag) for tag in _TILE_TAGS)
+        if not (isinstance(width, int) and isinstance(length, int)):
+            return  # strips
+        limit = min(max(_LARGE_TILE, _TILES_PIXELS_PER_PIXEL * num_pixels), MAX_PIXELS)
+        if width * length > limit:
+            detail = f"TIFF with tiles of {width}x{length} pixels for {num_pixels} pixels"
+            raise UnreadableImageError("too_many_pixels", f"{detail}, at most {limit} are read")
 
 
 @contextlib.contextmanager

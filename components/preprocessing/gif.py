@@ -4,7 +4,8 @@ TensorFlow's decoder paints transparent pixels black, and its picture has the si
 frame, so that a first frame in the middle of the screen is cut off. So the file is read up to its
 first image and a plain one is made of it: one frame in the top left corner whose palette has white
 where the original is transparent. The decoder does the rest; what the frame leaves uncovered of
-the screen is white too.
+the screen is white too. The file ends there behind that frame: the decoder would unpack all of
+them, gigabytes of a file of two megabytes, for the first.
 
 Layout: GIF89a specification (CompuServe 1990), sections 17 to 25.
 """
@@ -19,8 +20,16 @@ _EXTENSION, _IMAGE, _GRAPHIC_CONTROL = 0x21, 0x2C, 0xF9
 _SCREEN_BYTES = 13  # signature and logical screen descriptor
 _DESCRIPTOR_BYTES = 10  # of an image, with its separator
 _PALETTE_BYTES = 768
-# A byte of junk, a block or a sub-block (at most 255 bytes) each: real files have a handful.
+# A byte of junk or a block each: real files have a handful.
 _MAX_STEPS = 8192
+# A chain of sub-blocks, which have 256 bytes at most with their size, is read in windows. Encoders
+# write them equally long but for the last, so that a window needs one step. Chains that advance
+# slowly after some steps are followed in another way, in smaller windows.
+_LARGEST_MOVE = 256
+_WINDOW_BYTES = 1 << 16
+_FREE_STEPS, _SLOW_BYTES = 4, 2048
+_DOUBLINGS = 13
+_SMALL_WINDOW_BYTES = 1 << _DOUBLINGS
 _OPAQUE = -1
 TOO_LARGE = f"a GIF image of more than {MAX_PIXELS} pixels (width, height):"
 _GREY_RAMP = bytes(value for value in range(256) for _ in range(3))
@@ -42,7 +51,8 @@ def decode_first_frame(encoded: tf.Tensor) -> tf.Tensor:
     return tf.cond(
         position > 0,
         lambda: _decode_frame_at(encoded, position, transparent),
-        lambda: _decode(encoded),  # has no image: let the decoder say so
+        # Has no image in reach: let the decoder say so of its header.
+        lambda: _decode(tf.strings.substr(encoded, 0, _SCREEN_BYTES)),
     )
 
 
@@ -68,31 +78,81 @@ def _find_first_image(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     length = tf.strings.length(encoded)
     start = _SCREEN_BYTES + _palette_bytes(_numbers(encoded, 10, 1)[0])
 
-    def goes_on(position: tf.Tensor, found: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
+    def goes_on(position: tf.Tensor, found: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
         return (found == 0) & (position < length)
 
-    def step(
-        position: tf.Tensor, found: tf.Tensor, transparent: tf.Tensor, in_extension: tf.Tensor
-    ) -> tuple[tf.Tensor, ...]:
+    def step(position: tf.Tensor, _: tf.Tensor, transparent: tf.Tensor) -> tuple[tf.Tensor, ...]:
         data = _numbers(encoded, position, 7)
-        starts_extension = ~in_extension & (data[0] == _EXTENSION)
-        is_control = starts_extension & (data[1] == _GRAPHIC_CONTROL) & (data[2] >= 4)
+        is_extension = data[0] == _EXTENSION
+        is_control = is_extension & (data[1] == _GRAPHIC_CONTROL) & (data[2] >= 4)
         is_transparent = is_control & (data[3] % 2 == 1)
-        found = tf.where(~in_extension & (data[0] == _IMAGE), position, 0)
-        # Inside an extension: a sub-block with its size in front; size 0 ends it. Elsewhere: the
-        # start of an extension has two bytes; anything else is junk.
-        move = tf.where(in_extension, 1 + data[0], tf.where(starts_extension, 2, 1))
-        in_extension = starts_extension | (in_extension & (data[0] > 0))
-        return position + move, found, tf.where(is_transparent, data[6], transparent), in_extension
+        found = tf.where(data[0] == _IMAGE, position, 0)
+        behind = tf.cond(
+            is_extension,
+            lambda: _end_of_sub_blocks(encoded, position + 2) + 1,
+            lambda: position + 1,  # junk
+        )
+        return behind, found, tf.where(is_transparent, data[6], transparent)
 
-    _, found, transparent, _ = tf.while_loop(
+    _, found, transparent = tf.while_loop(
         goes_on,
         step,
-        (start, tf.constant(0), tf.constant(_OPAQUE), tf.constant(False)),
+        (start, tf.constant(0), tf.constant(_OPAQUE)),
         parallel_iterations=1,
         maximum_iterations=_MAX_STEPS,
     )
     return found, transparent
+
+
+def _end_of_sub_blocks(encoded: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    """Position of the empty sub-block that ends a chain; behind the file where none does."""
+    length = tf.strings.length(encoded)
+
+    def goes_on(_: tf.Tensor, position: tf.Tensor, is_end: tf.Tensor) -> tf.Tensor:
+        del position
+        return ~is_end
+
+    def step(number: tf.Tensor, position: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        window = tf.strings.substr(encoded, tf.minimum(position, length), _WINDOW_BYTES)
+        data = tf.cast(tf.io.decode_raw(window, tf.uint8), tf.int32)
+        # Zeros behind it: there every chain of the file ends.
+        data = tf.pad(data, [[0, _SMALL_WINDOW_BYTES + _LARGEST_MOVE]])
+        move = _equal_sub_blocks(data)
+        is_slow = (number >= _FREE_STEPS) & (move < _SLOW_BYTES) & (data[move] > 0)
+        move, window_bytes = tf.cond(
+            is_slow,
+            lambda: (_any_sub_blocks(data), _SMALL_WINDOW_BYTES),
+            lambda: (move, _WINDOW_BYTES),
+        )
+        return number + 1, position + move, (data[move] == 0) & (move < window_bytes)
+
+    _, end, _ = tf.while_loop(
+        goes_on, step, (tf.constant(0), start, tf.constant(False)), parallel_iterations=1
+    )
+    return end
+
+
+def _equal_sub_blocks(data: tf.Tensor) -> tf.Tensor:
+    """Bytes of the sub-blocks at the start that are as long as the first. int32 [N] -> int32 []."""
+    stride = data[0] + 1
+    sizes = tf.ensure_shape(data[::stride], [None])
+    is_equal = (sizes == data[0]) & (sizes > 0)
+    return stride * tf.argmin(tf.cast(is_equal, tf.int32), output_type=tf.int32)
+
+
+def _any_sub_blocks(data: tf.Tensor) -> tf.Tensor:
+    """Bytes up to the end of a chain, or to what leaves the small window. int32 [N] -> int32 [].
+
+    Each byte is taken for a sub-block that leads to the next; then all lead twice as far, until
+    the first has reached the end: cheaper than a step for each of very many.
+    """
+    here = tf.range(_SMALL_WINDOW_BYTES + _LARGEST_MOVE)
+    sizes = data[: _SMALL_WINDOW_BYTES + _LARGEST_MOVE]
+    # The end leads to itself, and so does what stands behind the window.
+    leads_to = tf.where((here < _SMALL_WINDOW_BYTES) & (sizes > 0), here + 1 + sizes, here)
+    for _ in range(_DOUBLINGS):
+        leads_to = tf.gather(leads_to, leads_to)
+    return leads_to[0]
 
 
 def _decode_frame_at(encoded: tf.Tensor, position: tf.Tensor, transparent: tf.Tensor) -> tf.Tensor:
@@ -108,8 +168,6 @@ def _decode_frame_at(encoded: tf.Tensor, position: tf.Tensor, transparent: tf.Te
     )
     with tf.control_dependencies([too_large]):
         frame = _decode(_as_plain_file(encoded, position, transparent))
-    # Later frames may be larger, and the decoder's picture with them.
-    frame = frame[:height, :width]
     margins = [[top, total_height - top - height], [left, total_width - left - width], [0, 0]]
     return tf.cond(
         tf.reduce_any(tf.stack(margins) > 0),
@@ -119,10 +177,12 @@ def _decode_frame_at(encoded: tf.Tensor, position: tf.Tensor, transparent: tf.Te
 
 
 def _as_plain_file(encoded: tf.Tensor, position: tf.Tensor, transparent: tf.Tensor) -> tf.Tensor:
-    """The file from its first image on, that image with a palette of its own."""
+    """The file's first image alone, with a palette of its own."""
+    length = tf.strings.length(encoded)
     size = tf.strings.substr(encoded, position + 5, 4)
     flags = _numbers(encoded, position + 9, 1)[0]
     pixels = position + _DESCRIPTOR_BYTES + _palette_bytes(flags)
+    end = _end_of_sub_blocks(encoded, pixels + 1) + 1  # the first byte is the size of the codes
     is_interlaced = tf.bitwise.bitwise_and(flags, 0x40) > 0
     palette = _palette(encoded, position, flags)
     start = 3 * tf.maximum(transparent, 0)
@@ -135,7 +195,8 @@ def _as_plain_file(encoded: tf.Tensor, position: tf.Tensor, transparent: tf.Tens
         b"GIF89a", size, b"\0\0\0",  # a screen of the frame's size, no palette
         b",\0\0\0\0", size, tf.where(is_interlaced, b"\xc7", b"\x87"),  # 0x87: 256 colours follow
         tf.where(transparent == _OPAQUE, palette, whitened),
-        tf.strings.substr(encoded, pixels, tf.strings.length(encoded)),
+        tf.strings.substr(encoded, tf.minimum(pixels, length), end - pixels),
+        tf.where(end <= length, b";", b""),
     ])  # fmt: skip
 
 

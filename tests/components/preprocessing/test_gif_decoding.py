@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,6 +113,57 @@ def test_later_frames_change_nothing() -> None:
     first, later = picture(), Image.fromarray(PIXELS[::-1]).quantize(8)
     animation = encode(first, save_all=True, append_images=[later, later], transparency=5)
     np.testing.assert_array_equal(DECODE(tf.constant(animation)), on_white(animation))
+
+
+def in_sub_blocks(body: bytes, sizes: Any) -> bytes:
+    """The same image with its pixels in sub-blocks of these sizes, the last for all others."""
+    pixels, position = b"", 11
+    while body[position]:
+        pixels += body[position + 1 : position + 1 + body[position]]
+        position += 1 + body[position]
+    blocks, start = b"", 0
+    while start < len(pixels):
+        block = pixels[start : start + next(sizes)]
+        blocks, start = blocks + bytes([len(block)]) + block, start + len(block)
+    return body[:11] + blocks + b"\0"
+
+
+@pytest.mark.parametrize("largest", [255, 254, 3, 2, 1])
+def test_pixels_come_in_sub_blocks_of_any_size(largest: int) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (150, 200, 3), np.uint8)
+    encoded = encode(Image.fromarray(noise).quantize(256))
+    head, body = parts(encoded)
+    assert len(body) > 3 * 8192
+    for sizes in (itertools.repeat(largest), itertools.cycle((largest, 1, largest, 7))):
+        first = head + in_sub_blocks(body, sizes)
+        later = in_sub_blocks(b",\0\0\0\0" + struct.pack("<HH", 900, 900) + body[9:], sizes)
+        np.testing.assert_array_equal(DECODE(tf.constant(first + later + b";")), on_white(encoded))
+
+
+def test_frames_behind_the_first_are_not_unpacked() -> None:
+    """500 frames of 2000x2000, of two megabytes, would take six gigabytes; these take 0.6."""
+    head, body = parts(encode(Image.new("P", (2000, 2000))))
+    frame = body[:-1]
+    alone, many = tf.constant(head + frame + b";"), tf.constant(head + frame * 50 + b";")
+    DECODE(alone)
+    peaks = []
+    for encoded in (alone, many):
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        DECODE(encoded)
+        text = Path("/proc/self/status").read_text()
+        peaks.append(int(text.partition("VmHWM:")[2].split()[0]) << 10)
+    assert peaks[1] - peaks[0] < 100 << 20
+
+
+def test_a_first_image_behind_very_many_blocks_is_an_error_not_a_bomb() -> None:
+    head, body = parts(encode(picture()))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        DECODE(tf.constant(head + b"\x21\xfe\0" * 8192 + body))
+
+
+def test_extension_of_very_many_sub_blocks_is_skipped() -> None:
+    encoded = on_screen(50, 40, 0, 0, b"\x21\xff" + b"\x01a\x02bc" * 9000 + b"\0" + control(7))
+    np.testing.assert_array_equal(DECODE(tf.constant(encoded)), on_white(encoded))
 
 
 @pytest.mark.parametrize(
