@@ -124,7 +124,7 @@ def _tar_members(path: str, shown: str) -> Iterator[Member]:
                     if member.size < 0:  # tarfile would go back, and come here again
                         raise tarfile.ReadError(f"a file of {member.size} bytes")
                     vars(archive)["members"].clear()  # tarfile would keep every header
-                    _forget_unused(archive.pax_headers)
+                    _forget_unused(vars(archive)["pax_headers"])
                     if not member.isdir():
                         yield _tar_member(member)
                 _require_end(stream, archive.offset)

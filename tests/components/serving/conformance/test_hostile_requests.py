@@ -182,6 +182,19 @@ def test_wrong_gzip_is_named(served, body, message):
     assert message in answer["error"]
 
 
+def test_a_gzip_body_that_goes_on_after_its_end_is_refused(served):
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\n"
+    packed = gzip.compress(BODY, mtime=0)
+    chunks = b"%x\r\n%b\r\n4\r\nmore\r\n0\r\n\r\n" % (len(packed), packed)
+
+    whole = f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunks
+    answer = said(served.process.rest_address, whole)
+
+    assert answer.split(b" ")[1] == b"400"
+    assert b"The body is no gzip data: it goes on after its end" in answer
+    assert goes_on(served)
+
+
 def test_a_gzip_bomb_is_refused_while_it_unpacks(served):
     bomb = gzip.compress(b" " * 50_000_000, 1)
     status, _ = asked(served, bomb, {"Content-Encoding": "gzip"})
