@@ -8,11 +8,28 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 _BLOCK_BYTES = 1 << 20
+
+
+def read_regular(path: str | os.PathLike[str], max_bytes: int) -> bytes | None:
+    """The first `max_bytes` of a file; None where it is a folder, pipe, socket or device.
+
+    A pipe that has taken a file's name is not waited for. Raises OSError, as `open` does.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        with open(descriptor, "rb", closefd=False) as stream:
+            return stream.read(min(max_bytes, status.st_size + 1))
+    finally:
+        os.close(descriptor)
 
 
 def fsync_file(path: str | os.PathLike[str]) -> None:

@@ -26,6 +26,16 @@ def shown(text: str) -> str:
     return _OBEYED.sub(_escape, text)
 
 
+def shown_line(text: str) -> str:
+    """The same in one line: a name within a message begins no other."""
+    return shown(text).replace("\n", "\\x0a")
+
+
+def shown_message(text: str) -> str:
+    """The same of a whole message: lines that follow stand further in, as none of ours begins."""
+    return shown(text).replace("\n", f"\n{_FOLLOWING}")
+
+
 def shown_json(text: str) -> str:
     """JSON of the same value, without a character that a terminal obeys."""
     return _OBEYED_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
@@ -33,8 +43,7 @@ def shown_json(text: str) -> str:
 
 class _ShownFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        # Lines that follow stand further in: no name may write a line of the log.
-        return shown(super().format(record)).replace("\n", f"\n{_FOLLOWING}")
+        return shown_message(super().format(record))  # no name may write a line of the log
 
 
 def log_to(stream: IO[str], line: str) -> None:

@@ -64,6 +64,8 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 
 _OPTION = re.compile(r"[\w.-]+")  # or a key; nothing that could be a part of an address
+# Of a line that follows and is not set in already: no name may write a line "Error:" or "Fix:".
+_LINE_START, _SET_IN = re.compile(r"\n(?=\S)"), "\n    "
 _INSTALL = "pip install 'slimworks[pipeline]' (for predict alone: 'slimworks[client]')"
 
 EXAMPLES = """\
@@ -166,10 +168,10 @@ def _fail(
         if details:
             error["details"] = details.splitlines()
         click.echo(shown_json(json.dumps({"error": error}, ensure_ascii=False)))
-    say(f"Error: {cause}")
+    say(f"Error: {_LINE_START.sub(_SET_IN, cause)}")
     if details:
         say(details)
-    say(f"Fix:   {fix}")
+    say(f"Fix:   {_LINE_START.sub(_SET_IN, fix)}")
     _exit(exit_code)
 
 

@@ -24,6 +24,7 @@ from slimworks.components.serving.image_sources import (
     is_url,
     source_of,
 )
+from slimworks.components.terminal_text import shown_line
 
 STDIN = "-"
 
@@ -73,7 +74,7 @@ def images_at(path: str) -> Iterator[ImageSource]:
     """
     if os.path.isdir(path):
         return _not_empty(_in_folder(path), path, "Give files or another folder.")
-    return iter([ImageFile(path)])
+    return iter([ImageFile(path, may_be_pipe=True)])
 
 
 def _named(argument: str) -> Iterator[ImageSource]:
@@ -85,13 +86,13 @@ def _named(argument: str) -> Iterator[ImageSource]:
         return images_at(argument)
     if glob.has_magic(argument):
         return _not_empty(_matching(argument), argument, "Quote the pattern, and check it.")
-    raise ConfigError(f"{argument} does not exist.", "Give files or folders of images.")
+    raise ConfigError(f"{shown_line(argument)} does not exist.", "Give files or folders of images.")
 
 
 def _not_empty(images: Iterator[ImageSource], argument: str, fix: str) -> Iterator[ImageSource]:
     first = next(images, None)
     if first is None:
-        raise ConfigError(f"{argument} holds no image.", fix)
+        raise ConfigError(f"{shown_line(argument)} holds no image.", fix)
     return itertools.chain([first], images)
 
 
@@ -122,7 +123,7 @@ def _listed(list_file: str) -> Iterator[ImageSource]:
         )
     except OSError as error:
         raise ConfigError(
-            f"{list_file} cannot be read: {error.strerror}.",
+            f"{shown_line(list_file)} cannot be read: {error.strerror}.",
             "Give --from-file a text file with a path or URL on each line, or - for stdin.",
         ) from error
     return _sources_of(lines)

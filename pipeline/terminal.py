@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from slimworks.components import progress
 from slimworks.components.progress import ProgressState
-from slimworks.components.terminal_text import shown
+from slimworks.components.terminal_text import shown, shown_message
 from slimworks.pipeline.launcher import FAILED, RAN, REUSED, SKIPPED, NodeResult
 
 NAME_WIDTH = 12
@@ -91,7 +91,7 @@ class PlainView:
         """A file needs no clock."""
 
     def _write(self, line: str) -> None:
-        print(shown(line), file=self._stream, flush=True)
+        print(shown_message(line), file=self._stream, flush=True)
 
 
 class LiveView:
@@ -190,13 +190,13 @@ class Screen:
         """Writes a line above them; longer ones wrap, or are cut."""
         from rich.text import Text
 
-        self.write_row(Text(shown(line), style), is_cut=is_cut)
+        self.write_row(Text(shown_message(line), style), is_cut=is_cut)
 
     def write_step(self, result: NodeResult) -> None:
         """Writes what became of a step, its state in colour."""
         from rich.text import Text
 
-        text = Text(shown(f"{_heading(result)}{result.reason}"))
+        text = Text(shown_message(f"{_heading(result)}{result.reason}"))
         text.stylize(_STYLES.get(result.state, ""), NAME_WIDTH, NAME_WIDTH + len(result.state))
         self.write_row(text)
 
@@ -231,7 +231,7 @@ class TerminalHandler(_StreamHandler):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record's text; names in it are shown, not obeyed."""
-        return shown(super().format(record))
+        return shown_message(super().format(record))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one record, or moves the bar."""

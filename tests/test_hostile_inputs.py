@@ -36,10 +36,11 @@ from slimworks.components.ingest.sources.tables import open_table
 from slimworks.components.ingest.storage.archives import read_zip_member
 from slimworks.components.labels import corrections
 from slimworks.components.labels.label_map import LABEL_MAP_FILE, LabelMap
-from slimworks.components.serving.image_sources import source_of
+from slimworks.components.serving.image_sources import ImageFile, source_of
 from slimworks.components.serving.process import ServerProcess
 from slimworks.pipeline import cli, prediction_formats, yaml_text
 from slimworks.pipeline.config import load_config, to_yaml
+from slimworks.pipeline.image_arguments import image_sources
 from slimworks.pipeline.launcher import NodeResult
 from slimworks.pipeline.terminal import PlainView, StepRecord, TerminalHandler
 
@@ -250,6 +251,63 @@ def test_logs_and_views_of_a_run_obey_nothing() -> None:
 
     assert stream.getvalue().count("\\x1b]0;owned\\x07") == 3
     assert terminal_text.shown(stream.getvalue()) == stream.getvalue()
+
+
+def test_no_name_writes_a_line_of_its_own(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    view, handler = PlainView(stream), TerminalHandler(stream)
+    message = "set aside: a\n  trainer   ran"
+    view.record("ingest", StepRecord(logging.WARNING, message))
+    view.ended(NodeResult("ingest", "ran", 1.0, message))
+    handler.emit(logging.LogRecord("slimworks", logging.INFO, "", 0, message, (), None))
+
+    rows = stream.getvalue().splitlines()
+    assert [row for row in rows if "trainer" in row] == ["      trainer   ran"] * 3
+
+
+def test_no_name_writes_a_line_of_an_error() -> None:
+    code = "from slimworks.pipeline import cli; cli._fail('a\\nError: b', 'c\\nFix: d', 2, False)"
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert ended.stderr == "Error: a\n    Error: b\nFix:   c\n    Fix: d\n"
+
+
+def test_the_name_of_an_image_stays_in_its_line() -> None:
+    with pytest.raises(DataError) as unread:
+        ImageFile("none\nError: forged").read(10)
+    with pytest.raises(ConfigError) as unfound:
+        image_sources(["none\nError: forged"], None)
+
+    for error in (unread, unfound):
+        assert error.value.cause.startswith("none\\x0aError: forged ")
+
+
+# --- pipes among images --------------------------------------------------------------------------
+
+
+def test_a_pipe_among_images_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    (tmp_path / "list").write_text(f"{tmp_path / 'a.jpg'}\n", encoding="utf-8")
+
+    for sources in (
+        image_sources([str(tmp_path)], None),
+        image_sources([], str(tmp_path / "list")),
+    ):
+        (image,) = sources
+        with pytest.raises(DataError, match="it is a folder, a pipe, a socket or a device"):
+            image.read(1000)
+
+
+def test_a_pipe_that_is_named_is_read() -> None:
+    end, other = os.pipe()
+    os.write(other, b"image")
+    os.close(other)
+
+    (image,) = image_sources([f"/dev/fd/{end}"], None)
+
+    assert image.read(1000) == b"image"
+    os.close(end)
 
 
 # --- commands that people are told to type -------------------------------------------------------

@@ -28,6 +28,7 @@ _WHOLE = 15  # exponent of a precinct, where none is given
 _FEW_PIECES, _PIXELS_OF_A_PIECE = 1 << 16, 16
 # A tile costs ten kilobytes before it is reached, and has one piece for each level and channel.
 _FEW_TILES, _PIXELS_OF_A_TILE = 1 << 12, 1 << 8
+_MAX_TILES = 65_535  # of the format
 
 
 class _Grid(NamedTuple):
@@ -110,7 +111,8 @@ def _fault(data: bytes, start: int, num_pixels: int) -> str:
             if grid.num_pixels > num_pixels:
                 return f"{grid.num_pixels} pixels behind a header of {num_pixels}"
             num_tiles = grid.num_tiles(0) * grid.num_tiles(1)
-            if num_tiles > max(_FEW_TILES, num_pixels // _PIXELS_OF_A_TILE):
+            limit = max(_FEW_TILES, num_pixels // _PIXELS_OF_A_TILE)
+            if num_tiles > min(limit, _MAX_TILES):
                 return f"{num_tiles} tiles for {num_pixels} pixels"
         elif marker == _STYLE:
             style = _read_style(segment[5:], bool(segment[0] & 1))

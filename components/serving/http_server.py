@@ -217,6 +217,10 @@ class _Request(httputil.HTTPMessageDelegate):
         if self._is_answered:
             return
         if self._unpack:
+            if self._unpacker.eof:  # zlib would keep all of it
+                message = "The body is no gzip data: it goes on after its end"
+                self._write(refusal(Code.INVALID_ARGUMENT, message))
+                return
             self._num_packed_bytes += len(chunk)
             try:
                 chunk = self._unpack(chunk)

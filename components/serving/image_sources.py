@@ -11,9 +11,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Protocol
 
+from slimworks.components import files
 from slimworks.components.addresses import without_accounts
 from slimworks.components.errors import DataError
 from slimworks.components.serving import image_bytes
+from slimworks.components.terminal_text import shown_line
 
 MAX_IMAGE_BYTES = 64 << 20  # a 100-megapixel camera's JPEG
 BYTES_PER_REQUEST = 32 << 20  # 16 camera photos of 2 MB; with it goes the memory of a request
@@ -36,9 +38,15 @@ class ImageSource(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class ImageFile:
-    """An image file."""
+    """An image file.
+
+    Attributes:
+        path: As it was given.
+        may_be_pipe: Whether what is no file is read too, to its end: somebody has named it.
+    """
 
     path: str | os.PathLike[str]
+    may_be_pipe: bool = False
 
     @property
     def name(self) -> str:
@@ -47,14 +55,25 @@ class ImageFile:
 
     def read(self, max_bytes: int) -> bytes:
         """See `ImageSource.read`."""
+        name = shown_line(self.name)
         try:
-            with open(self.path, "rb") as file:
-                return bounded(file, self.name, max_bytes)
+            if self.may_be_pipe:
+                with open(self.path, "rb") as file:
+                    return bounded(file, name, max_bytes)
+            content = files.read_regular(self.path, max_bytes + 1)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             raise DataError(
-                f"{self.name} cannot be read: {getattr(error, 'strerror', None) or error}.",
+                f"{name} cannot be read: {getattr(error, 'strerror', None) or error}.",
                 "Check the path and its permissions.",
             ) from error
+        if content is None:
+            raise DataError(
+                f"{name} cannot be read: it is a folder, a pipe, a socket or a device.",
+                "Give files.",
+            )
+        if len(content) > max_bytes:
+            raise too_large(name, max_bytes)
+        return content
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +109,7 @@ class ImageContent:
     def read(self, max_bytes: int) -> bytes:
         """See `ImageSource.read`."""
         if len(self.content) > max_bytes:
-            raise too_large(self.name, max_bytes)
+            raise too_large(shown_line(self.name), max_bytes)
         return self.content
 
 
@@ -135,7 +154,8 @@ def load(sources: deque[ImageSource], max_image_bytes: int) -> list[LoadedImage]
     while sources and num_bytes < BYTES_PER_REQUEST:
         source = sources.popleft()
         try:
-            content = image_bytes.servable(source.read(max_image_bytes), source.name)
+            content = source.read(max_image_bytes)
+            content = image_bytes.servable(content, shown_line(source.name))
         except DataError as error:
             images.append(LoadedImage(source.name, error=error))
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from typing import Any, BinaryIO
 
 from slimworks.components.errors import DataError
@@ -13,7 +13,7 @@ from slimworks.components.ingest.sources import names
 from slimworks.components.ingest.sources.items import BYTE_RANGE, ZIP_MEMBER, display_name
 from slimworks.components.ingest.sources.opening import opened
 
-_MAX_HEADER_BYTES = 1 << 20  # of a long name, or of what PAX knows of a file
+_MAX_HEADER_BYTES = 1 << 20  # of one file: its name, what PAX knows of it, a map of its holes
 _UTF8_FLAG = 0x800  # of a zip member's name
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 
@@ -116,31 +116,53 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
 def _tar_members(path: str, shown: str) -> Iterator[Member]:
     with opened(path) as stream:
         try:
-            headers: Any = _Headers(stream)
-            with tarfile.open(fileobj=headers, mode="r:", errors="surrogateescape") as archive:
+            headers = _Headers(stream)
+            fileobj: Any = headers
+            with tarfile.open(fileobj=fileobj, mode="r:", errors="surrogateescape") as archive:
                 while (member := archive.next()) is not None:
+                    headers.start_member()
                     if member.size < 0:  # tarfile would go back, and come here again
                         raise tarfile.ReadError(f"a file of {member.size} bytes")
                     vars(archive)["members"].clear()  # tarfile would keep every header
+                    _forget_unused(vars(archive)["pax_headers"])
                     if not member.isdir():
                         yield _tar_member(member)
                 _require_end(stream, archive.offset)
         except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
             raise _damaged(shown, error) from error
+        except RecursionError as error:  # one header of a file leads to the next
+            raise _damaged(shown, tarfile.ReadError("too many headers of one file")) from error
 
 
 class _Headers:
-    """A tar archive for reading headers: tarfile reads long names whole, however long."""
+    """A tar archive for reading headers: tarfile reads those of one file whole, however long."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
+        self._num_bytes = 0
         self.seek, self.tell = stream.seek, stream.tell
+
+    def start_member(self) -> None:
+        """What is read from now on belongs to the next file."""
+        self._num_bytes = 0
 
     def read(self, num_bytes: int) -> bytes:
         """Reads so many bytes."""
         if not 0 <= num_bytes <= _MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {num_bytes} bytes")
+        self._num_bytes += num_bytes
+        if self._num_bytes > _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"headers of one file of more than {_MAX_HEADER_BYTES} bytes")
         return self._stream.read(num_bytes)
+
+
+def _forget_unused(pax_headers: MutableMapping[str, str]) -> None:
+    """Of what is said of all files, only the encoding of their names is of use.
+
+    tarfile would keep all of it, however often more comes, and go through it for each file.
+    """
+    for name in pax_headers.keys() - {"hdrcharset"}:
+        del pax_headers[name]
 
 
 def _require_end(stream: BinaryIO, offset: int) -> None:

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
+from slimworks.components import files
 from slimworks.components.errors import DataError
 from slimworks.components.ingest.images import Rejection
 from slimworks.components.ingest.sources import items
@@ -159,20 +160,8 @@ def _read(item: SourceItem, max_bytes: int) -> bytes | Rejection:
     # One byte more than allowed: a file that grew since it was listed is not read whole.
     if is_uri(item.path):
         return remote.read(item.path, 0, max_bytes + 1)
-    return _read_local(item.path, max_bytes + 1)
-
-
-def _read_local(path: str, length: int) -> bytes | Rejection:
-    # Not to wait for a writer where a pipe has taken the file's place since it was listed.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            return Rejection("not_a_file", "a folder, pipe, socket or device")
-        with open(descriptor, "rb", closefd=False) as stream:
-            return stream.read(min(length, status.st_size + 1))
-    finally:
-        os.close(descriptor)
+    data = files.read_regular(item.path, max_bytes + 1)
+    return Rejection("not_a_file", "a folder, pipe, socket or device") if data is None else data
 
 
 def _share_trouble(item: SourceItem, error: OSError) -> DataError:

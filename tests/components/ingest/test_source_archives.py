@@ -7,6 +7,7 @@ import os
 import shutil
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from source_samples import listed, refused, write_files
 
 from slimworks.components.errors import ConfigError, DataError
 from slimworks.components.ingest.config import DataConfig
+from slimworks.components.ingest.sources.archive_members import list_members
 from slimworks.components.ingest.sources.archives import Arrangement, find_arrangement, place
 from slimworks.components.ingest.sources.detect import open_source
 from slimworks.components.ingest.sources.items import BYTE_RANGE, ZIP_MEMBER, units_of
@@ -264,6 +266,54 @@ def test_a_tar_that_leads_back_ends(tmp_path: Path) -> None:
     cause, _ = refused(tmp_path / "a.tar", DataError)
 
     assert cause.endswith("cannot be read: a file of -1024 bytes.")
+
+
+def _pax(records: list[tuple[str, str]], kind: bytes) -> bytes:
+    """A PAX header; each record says its own length, here in seven digits."""
+    texts = [f"{len(name) + len(value) + 10:07d} {name}={value}\n" for name, value in records]
+    body = "".join(texts).encode()
+    return _tar_header("pax", len(body), kind) + body + bytes(-len(body) % tarfile.BLOCKSIZE)
+
+
+def test_a_map_of_holes_in_a_tar_fills_no_memory(tmp_path: Path) -> None:
+    sparse = {"major": "1", "minor": "0", "name": "cats/1.jpg", "realsize": "5"}
+    pax = _pax([(f"GNU.sparse.{name}", value) for name, value in sparse.items()], tarfile.XHDTYPE)
+    holes = b"1000000\n" + b"0\n" * 2_000_000  # GNU's version 1.0, which is read block by block
+    content = holes + bytes(-len(holes) % tarfile.BLOCKSIZE)
+    header = _tar_header("cats/1.jpg", len(content), tarfile.REGTYPE)
+    (tmp_path / "a.tar").write_bytes(pax + header + content + bytes(1024))
+
+    cause, _ = refused(tmp_path / "a.tar", DataError)
+
+    assert cause.endswith("cannot be read: headers of one file of more than 1048576 bytes.")
+
+
+def test_headers_in_a_tar_that_lead_to_headers_end(tmp_path: Path) -> None:
+    header = _pax([("comment", "x")], tarfile.XHDTYPE)
+    file = _tar_header("cats/1.jpg", 0, tarfile.REGTYPE)
+    (tmp_path / "a.tar").write_bytes(header * 1000 + file + bytes(1024))
+
+    assert refused(tmp_path / "a.tar", DataError) == (
+        f"The archive {tmp_path / 'a.tar'} cannot be read: too many headers of one file.",
+        AGAIN,
+    )
+
+
+def test_what_a_tar_says_of_all_files_does_not_pile_up(tmp_path: Path) -> None:
+    with open(tmp_path / "a.tar", "wb") as stream:
+        for n in range(20):
+            stream.write(_pax([(f"{n}.{m}", "") for m in range(1000)], tarfile.XGLTYPE))
+            stream.write(_tar_header(f"cats/{n}.jpg", 0, tarfile.REGTYPE))
+        stream.write(bytes(1024))
+
+    tracemalloc.start()
+    members = list_members(str(tmp_path / "a.tar"))
+    names = [member.parts[-1] for member in members]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert names == [f"{n}.jpg" for n in range(20)]
+    assert peak < 1 << 20  # all of them: 2.5 MB
 
 
 def test_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path) -> None:

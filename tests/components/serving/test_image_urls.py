@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,6 +80,15 @@ class Site(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
         self.released.wait(60)
 
+    def answer_slowly(self, _: str) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+            for _ in range(100):
+                if self.released.wait(0.02):
+                    break
+                self.wfile.write(b"a")
+
     def answer_dripping(self, _: str) -> None:
         self.close_connection = True
         self.send_response(200)
@@ -141,11 +152,34 @@ def test_size_has_a_limit(site: str, path: str) -> None:
     )
 
 
-@pytest.mark.parametrize("path", ["silent", "dripping"])
+@pytest.mark.parametrize("path", ["silent", "slowly", "dripping"])
 def test_time_has_a_limit(site: str, path: str) -> None:
+    begun = time.monotonic()
     cause, fix = refusal(f"{site}/{path}", timeout_seconds=0.2)
     assert cause == " cannot be read: timed out."
     assert fix == ADVICE
+    assert time.monotonic() - begun < 1.5  # the headers alone take two seconds
+
+
+def test_time_has_a_limit_while_tls_begins() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            with contextlib.suppress(OSError), listener.accept()[0] as line:
+                line.sendall(b"\x16\x03\x03\x40\x00")  # a record of 16 kB follows
+                for _ in range(200):
+                    line.sendall(b"\0")
+                    time.sleep(0.02)
+
+        listener.settimeout(10)
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        begun = time.monotonic()
+        cause, _ = refusal(f"https://127.0.0.1:{listener.getsockname()[1]}/", timeout_seconds=1)
+        seconds = time.monotonic() - begun
+        dripping.join()
+    assert cause == " cannot be read: timed out."
+    assert seconds < 3  # the record takes four at least
 
 
 def test_page_is_no_image(site: str) -> None:

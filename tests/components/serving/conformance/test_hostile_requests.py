@@ -42,7 +42,9 @@ def said(address: str, sent: bytes) -> bytes:
             raise
 
 
-def asked(served, body: bytes, headers: dict[str, str] | None = None, path: str = PREDICT):
+def asked(
+    served, body: bytes | list[bytes], headers: dict[str, str] | None = None, path: str = PREDICT
+):
     """Status and content of a POST, as JSON."""
     connection = http.client.HTTPConnection(served.process.rest_address, timeout=30)
     with contextlib.closing(connection):
@@ -180,6 +182,16 @@ def test_wrong_gzip_is_named(served, body, message):
     status, answer = asked(served, body, {"Content-Encoding": "gzip"})
     assert status == 400
     assert message in answer["error"]
+
+
+def test_a_gzip_body_that_goes_on_after_its_end_is_refused(served):
+    chunks = [gzip.compress(BODY, mtime=0), b"more"]  # sent one by one
+
+    status, answer = asked(served, chunks, {"Content-Encoding": "gzip"})
+
+    assert status == 400
+    assert answer["error"] == "The body is no gzip data: it goes on after its end"
+    assert goes_on(served)
 
 
 def test_a_gzip_bomb_is_refused_while_it_unpacks(served):
