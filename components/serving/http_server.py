@@ -217,15 +217,15 @@ class _Request(httputil.HTTPMessageDelegate):
         if self._is_answered:
             return
         if self._unpack:
-            if self._unpacker.eof:  # zlib would keep all of it
-                message = "The body is no gzip data: it goes on after its end"
-                self._write(refusal(Code.INVALID_ARGUMENT, message))
-                return
             self._num_packed_bytes += len(chunk)
             try:
                 chunk = self._unpack(chunk)
             except zlib.error as error:
                 self._write(refusal(Code.INVALID_ARGUMENT, f"The body is no gzip data: {error}"))
+                return
+            if self._unpacker.unused_data:  # zlib would keep more of it, and copy it each time
+                message = "The body is no gzip data: it goes on after its end"
+                self._write(refusal(Code.INVALID_ARGUMENT, message))
                 return
         self._num_bytes += len(chunk)
         if self._num_bytes > self._server.max_body_bytes:
