@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from photo_folders import MakePhotos, outputs_in, photo_bytes
 
+from slimworks.components import files
 from slimworks.components.errors import DataError
 from slimworks.components.ingest import changes
 from slimworks.components.ingest.changes import SourceState, describe_source
@@ -111,14 +112,14 @@ def test_touched_files_are_not_read_where_another_is_new(
 def out_of_reach(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Paths of files that the system does not let us read."""
     paths: set[str] = set()
-    read_local = access._read_local
+    read_regular = files.read_regular
 
-    def refuse(path: str, length: int) -> Any:
+    def refuse(path: str, max_bytes: int) -> Any:
         if path in paths:
             raise PermissionError(13, "Permission denied", path)
-        return read_local(path, length)
+        return read_regular(path, max_bytes)
 
-    monkeypatch.setattr(access, "_read_local", refuse)
+    monkeypatch.setattr(files, "read_regular", refuse)
     return paths
 
 
