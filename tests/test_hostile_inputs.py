@@ -368,38 +368,34 @@ def test_no_csv_that_is_written_holds_a_formula(tmp_path: Path, start: str) -> N
     assert corrections.read_corrections(path)["0a" * 32].filename == text
 
 
+def _peak_until_line_3_is_refused(manifest: Path) -> int:
+    """Bytes of Python's memory at most."""
+    source = ManifestSource(str(manifest), DataConfig(source=str(manifest)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"Line 3 of .* is longer than a million characters"):
+            list(source.items())
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
     path = tmp_path / "manifest.csv"
     with open(path, "wb") as stream:
         stream.write(b"path,class\n1.jpg,cats\n")
         stream.seek(64 << 20, os.SEEK_CUR)  # a hole: zeros, without room on the disk
         stream.write(b"\n")
-    source = ManifestSource(str(path), DataConfig(source=str(path)))
-    tracemalloc.start()
-    try:
-        with pytest.raises(DataError, match=r"Line 3 of .* is longer than a million characters"):
-            list(source.items())
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
-    assert peak < 32 << 20
+    assert _peak_until_line_3_is_refused(path) < 32 << 20
 
 
 def test_a_row_without_an_end_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
     path = tmp_path / "manifest.csv"
     line = '",' + "a," * 100_000 + '"\n'  # the quotes join the lines to one row
     path.write_text('path,class\n1.jpg,cats\n2.jpg,"\n' + line * 40 + '",dogs\n', "utf-8")
-    source = ManifestSource(str(path), DataConfig(source=str(path)))
-    tracemalloc.start()
-    try:
-        with pytest.raises(DataError, match=r"Line 3 of .* is longer than a million characters"):
-            list(source.items())
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
-    assert peak < 64 << 20
+    assert _peak_until_line_3_is_refused(path) < 64 << 20
 
 
 # The file is written by a process of its own, since the type stays registered where it was made.

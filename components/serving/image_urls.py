@@ -90,19 +90,13 @@ class _SecureConnection(http.client.HTTPSConnection, _Connection):
     """HTTPSConnection itself calls `_Connection.connect`, and shakes hands afterwards."""
 
 
-class _HttpHandler(urllib.request.HTTPHandler):
+class _WatchedHandler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
     def __init__(self, deadline: _Deadline) -> None:
         super().__init__()
         self._deadline = deadline
 
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         return self.do_open(_watched(_Connection, self._deadline), req)
-
-
-class _HttpsHandler(urllib.request.HTTPSHandler):
-    def __init__(self, deadline: _Deadline) -> None:
-        super().__init__()
-        self._deadline = deadline
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         return self.do_open(_watched(_SecureConnection, self._deadline), req)
@@ -158,8 +152,7 @@ def _opener(deadline: _Deadline) -> urllib.request.OpenerDirector:
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
-        _HttpHandler(deadline),
-        _HttpsHandler(deadline),
+        _WatchedHandler(deadline),
         _FewRedirects(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),

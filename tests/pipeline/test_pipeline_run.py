@@ -174,7 +174,7 @@ def test_a_budget_cuts_the_training_and_still_ends_in_a_push(
     assert code == 0, stderr
     assert outcome["version"] == 1
     model = json.loads((Path(outcome["model"]) / contracts.MODEL_FACTS_FILE).read_text())
-    assert 0 < model["num_steps"] < 100_000
+    assert 10 < model["num_steps"] < 100_000
     assert "the budget ends this phase" in stderr
 
 
